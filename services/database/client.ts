@@ -1,0 +1,102 @@
+import { join } from "node:path";
+import { drizzle, type PostgresJsDatabase } from "drizzle-orm/postgres-js";
+import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
+import postgres from "postgres";
+import * as schema from "./schema/index.ts";
+
+/** Raw statements: ids come as numbers, moments as Dates, days as strings. Hot paths use this one, prepared. */
+export type Sql = postgres.Sql<{ bigint: number }>;
+/** A transaction on `Sql`. */
+export type TransactionSql = postgres.TransactionSql<{ bigint: number }>;
+/** Drizzle's query builder over the same database. */
+export type Drizzle = PostgresJsDatabase<typeof schema>;
+
+export interface Database {
+  sql: Sql;
+  db: Drizzle;
+  /** Waits up to 5 s for what is under way. Safe twice. */
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  url: string;
+  /** Connections at most, for each of the two clients; default 10. */
+  maxConnections?: number;
+  /** Shown in pg_stat_activity. */
+  applicationName?: string;
+  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
+  prepare?: boolean;
+}
+
+/** The oldest major version that has what the statements use (RETURNING old.…). */
+const MINIMUM_VERSION = 180_000;
+
+/**
+ * Two clients, because drizzle changes the parsers of the one it is given. A connection is made when it is first needed,
+ * so this neither waits nor fails while Postgres is away.
+ */
+export function createDatabase(options: DatabaseOptions): Database {
+  const drizzleClient = connect(options);
+  const sql = connect(options);
+  return {
+    sql,
+    db: drizzle(drizzleClient, { schema }),
+    close: async () => {
+      await Promise.all([sql.end({ timeout: 5 }), drizzleClient.end({ timeout: 5 })]);
+    },
+  };
+}
+
+function connect(options: DatabaseOptions): Sql {
+  return postgres(options.url, {
+    max: options.maxConnections ?? 10,
+    prepare: options.prepare ?? true,
+    connection: { application_name: options.applicationName ?? "leadcast" },
+    connect_timeout: 5,
+    // A connection that broke is tried again soon: sending waits for it.
+    backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
+    onnotice: () => {},
+    types: {
+      bigint: { to: 20, from: [20], parse: Number, serialize: String },
+      date: { to: 1082, from: [1082], parse: (text: string) => text, serialize: (text: string) => text },
+    } as unknown as Record<"bigint", postgres.PostgresType<number>>,
+  }) as Sql;
+}
+
+/**
+ * Brings the schema up to date. Several processes may call it at once: the first one works, the others wait for its
+ * advisory lock and find nothing left to do.
+ */
+export async function migrate(databaseUrl: string): Promise<void> {
+  const client = postgres(databaseUrl, { max: 1, onnotice: () => {}, connect_timeout: 5 });
+  try {
+    await client`SELECT pg_advisory_lock(${MIGRATION_LOCK})`;
+    await runMigrations(drizzle(client), { migrationsFolder: join(import.meta.dirname, "migrations") });
+  } finally {
+    await client.end({ timeout: 5 });
+  }
+}
+
+/** Any fixed number that nothing else locks. */
+const MIGRATION_LOCK = 7_315_001;
+
+/**
+ * What the promises rest on: a version that has the statements' features, and commits that survive a crash.
+ * @returns one sentence for each thing that is not as it must be.
+ */
+export async function checkDatabase(sql: Sql, options: { requireDurability: boolean }): Promise<string[]> {
+  const [row] = await sql<{ version: number; fsync: string; synchronousCommit: string }[]>`
+    SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync,
+      current_setting('synchronous_commit') AS "synchronousCommit"`;
+  const problems: string[] = [];
+  if (row!.version < MINIMUM_VERSION) {
+    problems.push(`Postgres ${Math.floor(row!.version / 10_000)} is too old: Leadcast needs version 18 or newer.`);
+  }
+  if (options.requireDurability && row!.fsync !== "on") {
+    problems.push("Postgres runs with fsync=off: a crash could lose what was sent. Set fsync=on.");
+  }
+  if (options.requireDurability && row!.synchronousCommit === "off") {
+    problems.push("Postgres runs with synchronous_commit=off: a crash could lose what was sent. Set it to on.");
+  }
+  return problems;
+}

@@ -1,0 +1,39 @@
+import { boolean, customType, index, integer, pgTable, text } from "drizzle-orm/pg-core";
+import { id, moment } from "./columns.ts";
+
+const bytea = customType<{ data: Uint8Array }>({ dataType: () => "bytea" });
+
+export const tariff = pgTable("tariff", {
+  id: id("id").primaryKey().generatedByDefaultAsIdentity(),
+  name: text("name").notNull(),
+  /** Whether blocks may be turned on and broadcasts started. */
+  broadcasts: boolean("broadcasts").notNull(),
+  /** Manual messages per UTC day; 0 is unlimited. */
+  dailyCap: integer("daily_cap").notNull(),
+});
+
+export const account = pgTable("account", {
+  id: id("id").primaryKey().generatedByDefaultAsIdentity(),
+  name: text("name").notNull(),
+  tariffId: id("tariff_id")
+    .notNull()
+    .references(() => tariff.id),
+  /** Active until then; null means not active. */
+  paidUntil: moment("paid_until"),
+  /** The private chat with the service bot; 0 while none is linked. */
+  telegramChatId: id("telegram_chat_id").notNull().default(0),
+});
+
+export const session = pgTable(
+  "session",
+  {
+    /** SHA-256 of the token: a copy of the table opens nothing. */
+    tokenHash: bytea("token_hash").primaryKey(),
+    accountId: id("account_id")
+      .notNull()
+      .references(() => account.id),
+    expiresAt: moment("expires_at").notNull(),
+  },
+  // Expired sessions are found and deleted in batches.
+  (table) => [index("session_expires_at").on(table.expiresAt)],
+);

@@ -1,0 +1,4 @@
+export * from "./account.ts";
+export * from "./broadcast.ts";
+export * from "./campaign.ts";
+export * from "./ledger.ts";

@@ -1,0 +1,99 @@
+/**
+ * One send: a message that one lead is to get once. Both kinds, broadcast and follow-up, share this life:
+ *
+ * ```
+ *               claim                    accepted
+ *   queued ──────────────► sending ─────────────────► sent
+ *     ▲ │                   │ │ │ │     refused for good
+ *     │ │ gate says never   │ │ │ └─────────────────► failed
+ *     │ └────► dropped ◄────┘ │ │       nobody knows
+ *     │   not sent, run shut  │ └───────────────────► unconfirmed
+ *     └───────────────────────┘
+ *       proof that it was not accepted
+ * ```
+ *
+ * Top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. Late proof from the
+ * claim that went silent moves `unconfirmed` to what it proves.
+ *
+ * Invariants, each held by the statement named:
+ * 1. A row is `sending` under exactly one claim token (claim: `WHERE state = queued`).
+ * 2. Only the claim's own token settles it (settle: `WHERE claim_token = …`), so a stale worker changes nothing.
+ * 3. Nothing is claimed for a broadcast that is not running or a run that is closed (claim holds the broadcast
+ *    FOR SHARE; Pause, Cancel, Reset and Delete hold it FOR UPDATE).
+ * 4. The sums of `send_counter` equal the rows, in every committed state (same transaction, always).
+ * 5. `quota_day.used` never exceeds the cap (the claim holds its row).
+ */
+
+/** What a send belongs to; the numbers are those of `SendKind` in the protobuf. */
+export const SendKind = { broadcast: 1, followUp: 2 } as const;
+export type SendKind = (typeof SendKind)[keyof typeof SendKind];
+
+export const SendState = { queued: 0, sending: 1, sent: 2, failed: 3, unconfirmed: 4, dropped: 5 } as const;
+export type SendState = (typeof SendState)[keyof typeof SendState];
+
+/**
+ * Why a send stands where it does. Stored as a number: append, never renumber. `blocked`, `deactivated`,
+ * `chatNotFound` and `cannotInitiate` also stand in `lead.unreachable`.
+ */
+export const SendReason = {
+  none: 0,
+  // The lead's: not sent, and the chat leaves every audience until it comes back.
+  blocked: 1,
+  deactivated: 2,
+  chatNotFound: 3,
+  cannotInitiate: 4,
+  // The lead's, but not for good: the chat stays in audiences.
+  cannotSend: 5,
+  /** The text was empty once this lead's values stood in it. */
+  blankText: 6,
+  /** A 4xx that is none of the known ones. */
+  refused: 7,
+  // The body's.
+  body: 20,
+  media: 21,
+  // Not known whether it was accepted.
+  ownerGone: 40,
+  timeout: 41,
+  connectionCut: 42,
+  serverError: 43,
+  unreadableReply: 44,
+  restored: 45,
+  // Dropped before it was tried.
+  cancelled: 60,
+  optedOut: 61,
+  unreachable: 62,
+  leadDeleted: 63,
+  statusChanged: 64,
+  blockOff: 65,
+  campaignNotLive: 66,
+  entitlement: 67,
+  // Put back: proof that it was not accepted.
+  rateLimited: 80,
+  connectionRefused: 81,
+  leaseLost: 82,
+  shutdown: 83,
+  botRefused: 84,
+} as const;
+export type SendReason = (typeof SendReason)[keyof typeof SendReason];
+
+/** Why a bot's lane stands still. */
+export const HoldReason = { none: 0, rateLimited: 1, tokenDead: 2, breaker: 3, operator: 4 } as const;
+export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason];
+
+/** Names one row of the ledger. */
+export interface SendKey {
+  sourceId: number;
+  leadId: number;
+  /** The lead's entry into the status; 0 for broadcasts. */
+  entry: number;
+}
+
+/**
+ * How many shards the bots are split over. Fixed: it stands in every row of the ledger, in subjects and in leases, and is
+ * the most replicas of one role that can have work.
+ */
+export const SHARD_COUNT = 32;
+
+export function shardOf(botId: number): number {
+  return botId % SHARD_COUNT;
+}
