@@ -18,8 +18,8 @@
  * Invariants, each held by the statement named:
  * 1. A row is `sending` under exactly one claim token (claim: `WHERE state = queued`).
  * 2. Only the claim's own token settles it (settle: `WHERE claim_token = …`), so a stale worker changes nothing.
- * 3. Nothing is claimed for a broadcast that is not running or a run that is closed (claim holds the broadcast
- *    FOR SHARE; Pause, Cancel, Reset and Delete hold it FOR UPDATE).
+ * 3. Nothing is claimed for a broadcast that is not running or a run that is closed (claim holds its gate shared; Start,
+ *    Pause, Cancel, Reset and Delete hold it exclusively: see gate.ts).
  * 4. The sums of `send_counter` equal the rows, in every committed state (same transaction, always).
  * 5. `quota_day.used` never exceeds the cap (the claim holds its row).
  */
@@ -89,8 +89,8 @@ export interface SendKey {
 }
 
 /**
- * How many shards the bots are split over. Fixed: it stands in every row of the ledger, in subjects and in leases, and is
- * the most replicas of one role that can have work.
+ * How many shards the bots are split over. Fixed: it stands in subjects, leases and counter slots, and is the most
+ * replicas of one role that can have work.
  */
 export const SHARD_COUNT = 32;
 

@@ -39,7 +39,6 @@ export const send = pgTable(
     /** The UTC day whose quota the claim took from. */
     quotaDay: date("quota_day", { mode: "string" }),
     kind: smallint("kind").notNull(),
-    shard: smallint("shard").notNull(),
     state: smallint("state").notNull().default(0),
     /** A SendReason. */
     reason: smallint("reason").notNull().default(0),
