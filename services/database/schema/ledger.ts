@@ -48,8 +48,8 @@ export const send = pgTable(
     primaryKey({ columns: [table.sourceId, table.leadId, table.entry] }),
     // What the relay publishes next for one broadcast and bot.
     index("send_queued").on(table.sourceId, table.botId, table.leadId).where(sql`state = 0 AND kind = 1`),
-    // What is due of the follow-ups: a scan that begins at the oldest and ends at now.
-    index("send_due").on(table.shard, table.dueAt).where(sql`state = 0 AND kind = 2`),
+    // What is due of one bot's follow-ups: a scan that begins at the oldest and ends at now, whatever is scheduled later.
+    index("send_due").on(table.botId, table.dueAt).where(sql`state = 0 AND kind = 2`),
     // What may have to be rescued: as many rows as are on the wire.
     index("send_sending").on(table.rescueAt).where(sql`state = 1`),
   ],
