@@ -1,0 +1,26 @@
+import { createServer } from "node:net";
+
+/** A port on 127.0.0.1 that was free a moment ago. Whoever uses it must be ready to lose the race and ask again. */
+export function freePort(): Promise<number> {
+  return listenOnce(0);
+}
+
+/** Whether a server could listen on 127.0.0.1 at that port now. */
+export async function isPortFree(port: number): Promise<boolean> {
+  return await listenOnce(port).then(
+    () => true,
+    () => false,
+  );
+}
+
+function listenOnce(port: number): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const server = createServer();
+  server.once("error", reject);
+  server.listen({ port, host: "127.0.0.1", exclusive: true }, () => {
+    const address = server.address();
+    const bound = typeof address === "object" && address !== null ? address.port : port;
+    server.close(() => resolve(bound));
+  });
+  return promise;
+}
