@@ -1,0 +1,159 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ConnectRouter, createConnectRouter, type Interceptor } from "@connectrpc/connect";
+import { compressionGzip } from "@connectrpc/connect-node";
+import { createValidateInterceptor } from "@connectrpc/validate";
+import { Health } from "#gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as AlphaServerReflection } from "#gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import type { RpcToken } from "./config.ts";
+import { createHealth } from "./health.ts";
+import type { Logger } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import { registerReflection } from "./reflection.ts";
+import { createAccessLog } from "./rpc-access-log.ts";
+import { createAuthGate } from "./rpc-auth.ts";
+import { signalInterceptor } from "./rpc-deadline.ts";
+import { createDispatch } from "./rpc-dispatch.ts";
+import { domainErrorInterceptor } from "./rpc-errors.ts";
+import { createInFlight } from "./rpc-in-flight.ts";
+import { openRpcListener, type RpcListener } from "./rpc-listener.ts";
+
+export interface RpcServerOptions {
+  /** Name of the process, for messages. */
+  service: string;
+  /** Default 0.0.0.0. */
+  host?: string;
+  /** 0 binds a free port. */
+  port: number;
+  /** Registers the implementations. */
+  routes: (router: ConnectRouter) => void;
+  /** What reflection lists and health knows; health and reflection themselves are added. */
+  services: readonly DescService[];
+  tokens: readonly RpcToken[];
+  log: Logger;
+  /** Run after the caller is known and before its message is validated. */
+  interceptors?: Interceptor[];
+  /** With it, calls are measured and GET /metrics is served. */
+  metrics?: Metrics;
+  /** Whether the process can do its work; a rejection counts as no. Default: always. */
+  readyCheck?: () => Promise<boolean>;
+  /** Largest message in either direction, in bytes. Default 4 MiB. */
+  maxMessageBytes?: number;
+  /** Deadline of a unary call that asks for none or for a later one, in milliseconds. Default 60,000. */
+  maxTimeoutMs?: number;
+  /** How long `stop` waits for unary calls in flight before it cuts them, in milliseconds. Default 10,000. */
+  drainTimeoutMs?: number;
+}
+
+export interface RpcServer {
+  /** Opens the port. Rejects with one sentence when it is taken. */
+  start(): Promise<void>;
+  /**
+   * Soft: no new calls, streams end with UNAVAILABLE, unary calls finish. Hard after `drainTimeoutMs`: what is left is
+   * cut. Safe twice and before `start`.
+   */
+  stop(): Promise<void>;
+  /** The bound port; 0 before `start`. */
+  readonly port: number;
+}
+
+const mebibyte = 1024 * 1024;
+/** Between services on one network, compressing a small reply costs more than it saves. */
+const compressMinBytes = 16 * 1024;
+/** After the hard signal, time for handlers to notice and for peers to read the last frames. */
+const lastWordsMs = 1_000;
+
+/** A server whose one port speaks Connect, gRPC-Web and gRPC, over HTTP/1.1 and cleartext HTTP/2, with health and reflection. */
+export function createRpcServer(options: RpcServerOptions): RpcServer {
+  const { log, drainTimeoutMs = 10_000 } = options;
+  const softStop = new AbortController();
+  const hardStop = new AbortController();
+  const inFlight = createInFlight();
+  const isReady = async () => !softStop.signal.aborted && (await readiness(options));
+  const dispatch = createDispatch({
+    router: createRouter(options, isReady, hardStop.signal),
+    inFlight,
+    isReady,
+    metrics: options.metrics,
+    maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
+    stopping: softStop.signal,
+  });
+  let opening: Promise<RpcListener> | undefined;
+  let listener: RpcListener | undefined;
+  let stopping: Promise<void> | undefined;
+
+  async function stop(): Promise<void> {
+    softStop.abort(stoppingError());
+    await opening?.catch(() => undefined);
+    if (listener === undefined) return;
+    listener.close();
+    if (!(await inFlight.idle(drainTimeoutMs))) {
+      log.warn({ drainTimeoutMs }, "calls were still running at the drain deadline and are cut");
+      hardStop.abort(stoppingError());
+      await inFlight.idle(lastWordsMs);
+    }
+    await listener.drained(lastWordsMs);
+    await listener.destroy();
+  }
+
+  return {
+    start: async () => {
+      if (softStop.signal.aborted) throw new Error(`The ${options.service} server was stopped and cannot start again.`);
+      opening ??= openRpcListener({ host: options.host ?? "0.0.0.0", port: options.port, dispatch, log });
+      listener = await opening;
+    },
+    stop: () => {
+      stopping ??= stop();
+      return stopping;
+    },
+    get port() {
+      return listener?.port ?? 0;
+    },
+  };
+}
+
+function stoppingError(): ConnectError {
+  return new ConnectError("The server is stopping; try again.", Code.Unavailable);
+}
+
+async function readiness({ readyCheck, log }: RpcServerOptions): Promise<boolean> {
+  if (readyCheck === undefined) return true;
+  try {
+    return await readyCheck();
+  } catch (error) {
+    log.warn({ err: error }, "the readiness check failed");
+    return false;
+  }
+}
+
+function createRouter(
+  options: RpcServerOptions,
+  isReady: () => Promise<boolean>,
+  shutdownSignal: AbortSignal,
+): ConnectRouter {
+  const { log, maxMessageBytes = 4 * mebibyte } = options;
+  const accessLog = createAccessLog(log, options.metrics);
+  const authenticate = createAuthGate(options.tokens);
+  const router = createConnectRouter({
+    acceptCompression: [compressionGzip],
+    compressMinBytes,
+    readMaxBytes: maxMessageBytes,
+    writeMaxBytes: maxMessageBytes,
+    shutdownSignal,
+    requestGate: (context) => {
+      accessLog.watch(context);
+      authenticate(context);
+    },
+    interceptors: [
+      accessLog.interceptor,
+      domainErrorInterceptor(log),
+      signalInterceptor,
+      ...(options.interceptors ?? []),
+      createValidateInterceptor(),
+    ],
+  });
+  options.routes(router);
+  router.service(Health, createHealth(options.services, isReady));
+  registerReflection(router, [...options.services, Health, ServerReflection, AlphaServerReflection]);
+  return router;
+}
