@@ -1,0 +1,237 @@
+/**
+ * Settle: what became of claimed sends. One transaction; order of locks: broadcasts → sends → quota days → counters →
+ * leads (claim takes quota before sends, but the sends that settle locks are never the queued ones that a claim waits for).
+ *
+ * Every row is matched by its claim's own token, so a worker that lost its lease, woke from a freeze or kept its results
+ * while Postgres was away can settle at any time: late proof replaces `unconfirmed`, and a row that was claimed again
+ * since is left alone.
+ */
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { ClaimedSend } from "./claim.ts";
+import { CounterDeltas } from "./counters.ts";
+import { type DatabaseClock, databaseClock } from "./database-clock.ts";
+import { SendKind, SendReason, SendState } from "./send.ts";
+import * as store from "./store.ts";
+import { inTransaction } from "./transaction.ts";
+
+/** How a send ended, as delivery saw it. */
+export type SendResult =
+  | { result: "sent"; messageId: number }
+  /** Refused for good because of this lead; `leaves` says that the chat leaves every audience. */
+  | { result: "failed"; reason: SendReason; leaves: boolean }
+  /** Refused because of the body. */
+  | { result: "bodyFault"; reason: SendReason }
+  /** Nobody knows. */
+  | { result: "unconfirmed"; reason: SendReason }
+  /** Proof that it was not accepted: back to the queue. */
+  | { result: "putBack"; reason: SendReason; retryAfterMs?: number };
+
+/** What settle needs to remember of a claim: far less than the whole send, because it may be kept for long. */
+export type SettleTicket = Pick<
+  ClaimedSend,
+  "sourceId" | "leadId" | "entry" | "botId" | "chatId" | "kind" | "accountId" | "token"
+> & { revision: number };
+
+export interface Settlement {
+  ticket: SettleTicket;
+  result: SendResult;
+}
+
+export function ticketOf(send: ClaimedSend): SettleTicket {
+  const { sourceId, leadId, entry, botId, chatId, kind, accountId, token } = send;
+  return { sourceId, leadId, entry, botId, chatId, kind, accountId, token, revision: send.body.revision };
+}
+
+export interface SettleOptions {
+  sql: Sql;
+  clock?: DatabaseClock;
+  /** Revisions already known to be accepted, by source: saves a statement a batch. Filled here. */
+  acceptedRevisions?: Map<number, number>;
+}
+
+/** How many leads with a body fault pause a broadcast. */
+export const BODY_FAULT_LIMIT = 5;
+
+type Runs = Map<number, { state: number; run: number; revision: number; acceptedRevision: number }>;
+
+/**
+ * Records results. Repeatable: a settlement that was written already changes nothing.
+ * @returns the rows that changed, so that a caller can tell which of its results still counted.
+ */
+export async function settleSends(
+  settlements: readonly Settlement[],
+  options: SettleOptions,
+): Promise<store.SettledRow[]> {
+  if (settlements.length === 0) return [];
+  return await inTransaction(options.sql, (tx) => settleInTransaction(tx, settlements, options));
+}
+
+async function settleInTransaction(
+  tx: TransactionSql,
+  settlements: readonly Settlement[],
+  options: SettleOptions,
+): Promise<store.SettledRow[]> {
+  const offsetMs = (options.clock ?? databaseClock).offsetMs();
+  await noteAccepted(tx, settlements, options.acceptedRevisions ?? new Map());
+  const runs = await lockReturning(tx, settlements);
+  const rows = settlements.map((settlement) => settleRow(settlement, runs)).sort(byKey);
+  const settled = await store.updateToSettled(tx, rows, offsetMs);
+  const deltas = new CounterDeltas();
+  for (const row of settled) deltas.move(row.sourceId, row.botId, row.was, row.state);
+  await giveBackQuota(tx, settled, settlements);
+  await deltas.write(tx);
+  await countFaults(tx, settled, rows);
+  await leaveAudiences(tx, settlements);
+  return settled;
+}
+
+function byKey(a: store.SettleRow, b: store.SettleRow): number {
+  return a.sourceId - b.sourceId || a.leadId - b.leadId || a.entry - b.entry;
+}
+
+/** Written once per revision: from then on a body fault is the lead's. */
+async function noteAccepted(
+  tx: TransactionSql,
+  settlements: readonly Settlement[],
+  known: Map<number, number>,
+): Promise<void> {
+  const accepted = new Map<number, number>();
+  for (const { ticket, result } of settlements) {
+    if (result.result !== "sent" || ticket.kind !== SendKind.broadcast) continue;
+    accepted.set(ticket.sourceId, Math.max(accepted.get(ticket.sourceId) ?? 0, ticket.revision));
+  }
+  for (const [sourceId, revision] of [...accepted].sort(([a], [b]) => a - b)) {
+    if ((known.get(sourceId) ?? 0) >= revision) continue;
+    await store.raiseAcceptedRevision(tx, sourceId, revision);
+    known.set(sourceId, revision);
+  }
+}
+
+/** Broadcasts whose sends come back: their run may not close between the look and the write. */
+async function lockReturning(tx: TransactionSql, settlements: readonly Settlement[]): Promise<Runs> {
+  const sourceIds = settlements
+    .filter(({ ticket, result }) => ticket.kind === SendKind.broadcast && comesBack(result))
+    .map(({ ticket }) => ticket.sourceId);
+  if (sourceIds.length === 0) return new Map();
+  return await store.lockRuns(
+    tx,
+    [...new Set(sourceIds)].sort((a, b) => a - b),
+  );
+}
+
+function comesBack(result: SendResult): boolean {
+  return result.result === "putBack" || result.result === "bodyFault";
+}
+
+function settleRow(settlement: Settlement, runs: Runs): store.SettleRow {
+  const { ticket, result } = settlement;
+  const { sourceId, leadId, entry, token } = ticket;
+  const base = { sourceId, leadId, entry, token, messageId: null, run: null, faultRevision: null, retryAfterMs: null };
+  switch (result.result) {
+    case "sent":
+      return { ...base, state: SendState.sent, reason: SendReason.none, messageId: result.messageId };
+    case "failed":
+      return { ...base, state: SendState.failed, reason: result.reason };
+    case "unconfirmed":
+      return { ...base, state: SendState.unconfirmed, reason: result.reason };
+    case "bodyFault":
+      return bodyFaultRow(base, settlement.ticket, result.reason, runs);
+    case "putBack":
+      return putBackRow(base, ticket, result, runs);
+    default:
+      return result satisfies never;
+  }
+}
+
+type BaseRow = Omit<store.SettleRow, "state" | "reason">;
+
+/** A broadcast's send comes back to the open run, or is dropped; a follow-up's waits in its only run. */
+function putBackRow(
+  base: BaseRow,
+  ticket: SettleTicket,
+  result: { reason: SendReason; retryAfterMs?: number },
+  runs: Runs,
+): store.SettleRow {
+  const retryAfterMs = result.retryAfterMs ?? null;
+  if (ticket.kind === SendKind.followUp) {
+    return { ...base, state: SendState.queued, reason: result.reason, retryAfterMs };
+  }
+  const open = openRun(runs, ticket.sourceId);
+  if (open === undefined) return { ...base, state: SendState.dropped, reason: SendReason.cancelled };
+  return { ...base, state: SendState.queued, reason: result.reason, run: open.run, retryAfterMs };
+}
+
+/** The lead's fault once another lead has had this revision; until then it may be the body's, and the lead waits. */
+function bodyFaultRow(base: BaseRow, ticket: SettleTicket, reason: SendReason, runs: Runs): store.SettleRow {
+  const current = runs.get(ticket.sourceId);
+  const lead = ticket.kind === SendKind.followUp || (current?.acceptedRevision ?? 0) >= ticket.revision;
+  if (lead) return { ...base, state: SendState.failed, reason };
+  const open = openRun(runs, ticket.sourceId);
+  if (open === undefined) return { ...base, state: SendState.dropped, reason: SendReason.cancelled };
+  return { ...base, state: SendState.queued, reason, run: open.run, faultRevision: ticket.revision };
+}
+
+function openRun(runs: Runs, sourceId: number): { run: number } | undefined {
+  const current = runs.get(sourceId);
+  return current && (current.state === 1 || current.state === 4) ? current : undefined;
+}
+
+/** What was reserved for a send that was not made goes back to the day that it was taken from. */
+async function giveBackQuota(
+  tx: TransactionSql,
+  settled: store.SettledRow[],
+  settlements: readonly Settlement[],
+): Promise<void> {
+  const accounts = new Map(settlements.map(({ ticket }) => [ticket.sourceId, ticket.accountId]));
+  const back = new Map<string, { accountId: number; day: string; used: number }>();
+  for (const row of settled) {
+    if (row.quotaDay === null || row.state === SendState.sent || row.state === SendState.unconfirmed) continue;
+    const accountId = accounts.get(row.sourceId)!;
+    const key = `${accountId}:${row.quotaDay}`;
+    const entry = back.get(key) ?? { accountId, day: row.quotaDay, used: 0 };
+    entry.used -= 1;
+    back.set(key, entry);
+  }
+  await store.addQuota(tx, [...back.values()]);
+}
+
+async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows: store.SettleRow[]): Promise<void> {
+  const faults = new Map<string, { sourceId: number; revision: number; leads: number }>();
+  const faulty = new Map(
+    rows.filter((row) => row.faultRevision !== null).map((row) => [`${row.sourceId}:${row.leadId}`, row]),
+  );
+  for (const row of settled) {
+    const fault = faulty.get(`${row.sourceId}:${row.leadId}`);
+    if (!fault || row.state !== SendState.queued) continue;
+    const key = `${row.sourceId}:${fault.faultRevision}`;
+    const entry = faults.get(key) ?? { sourceId: row.sourceId, revision: fault.faultRevision!, leads: 0 };
+    entry.leads += 1;
+    faults.set(key, entry);
+  }
+  for (const { sourceId, revision, leads } of faults.values()) await store.addFaultLeads(tx, sourceId, revision, leads);
+}
+
+async function leaveAudiences(tx: TransactionSql, settlements: readonly Settlement[]): Promise<void> {
+  const chats = settlements.flatMap(({ ticket, result }) =>
+    result.result === "failed" && result.leaves
+      ? [{ botId: ticket.botId, chatId: ticket.chatId, reason: result.reason }]
+      : [],
+  );
+  chats.sort((a, b) => a.botId - b.botId || a.chatId - b.chatId);
+  if (chats.length > 0) await store.markUnreachable(tx, chats);
+}
+
+/**
+ * Turns claims whose owner has been silent past their time into `unconfirmed`: what was on the wire when something died.
+ * Any replica may do it for all; rows that another is settling right now are passed over.
+ * @returns how many, at most `limit`.
+ */
+export async function rescueSends(sql: Sql, limit = 500): Promise<number> {
+  return await inTransaction(sql, async (tx) => {
+    const rescued = await store.updateToRescued(tx, limit);
+    const deltas = new CounterDeltas();
+    for (const row of rescued) deltas.move(row.sourceId, row.botId, SendState.sending, SendState.unconfirmed);
+    await deltas.write(tx);
+    return rescued.length;
+  });
+}
