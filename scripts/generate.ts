@@ -47,4 +47,5 @@ function run(command: string[]): void {
 
 run([process.execPath, join("scripts", "print-validate-proto.ts")]);
 copySchemas();
-run(["buf", "generate", "--clean"]);
+// Another folder may be named, so that a check can compare without touching the working tree.
+run(["buf", "generate", "--clean", "--output", process.argv[2] ?? root]);

@@ -70,7 +70,8 @@ export function endingOf(child: Bun.Subprocess): Ending {
   return child.signalCode !== null ? `${child.signalCode}` : `exit code ${child.exitCode}`;
 }
 
-function watchOver(pid: number, signal: NodeJS.Signals): Bun.Subprocess {
+/** Sends the signal to a process when this one has died. Ends with us, or when it is killed. */
+export function watchOver(pid: number, signal: NodeJS.Signals): Bun.Subprocess {
   const script = 'while read -r _; do :; done; kill -s "$1" "$2" 2>/dev/null';
   return Bun.spawn(["sh", "-c", script, "leadcast-watch", signal.replace("SIG", ""), String(pid)], {
     stdin: "pipe",

@@ -1,0 +1,60 @@
+import { relative } from "node:path";
+import type { PortName } from "./settings.ts";
+
+export interface BannerOptions {
+  folder: string;
+  ports: Record<PortName, number>;
+  withSandbox: boolean;
+  /** Of the demo account; undefined where there is none. */
+  session: string | undefined;
+  seconds: number;
+}
+
+/** What is printed when everything is ready. */
+export function banner({ folder, ports, withSandbox, session, seconds }: BannerOptions): string {
+  const at = (name: PortName) => `http://127.0.0.1:${ports[name]}`;
+  const shown = relative(process.cwd(), folder);
+  const data = shown.startsWith("..") || shown === "" ? folder : shown;
+  const services = (["account", "campaign", "broadcast", "delivery"] as const).map((name) => row(name, at(name)));
+  return [
+    "",
+    `Leadcast is ready after ${seconds.toFixed(1)} s: ${at("gateway")}`,
+    "",
+    row("gateway", `${at("gateway")}/api/*.json`),
+    ...services,
+    ...(withSandbox ? [row("sandbox", `${at("sandbox")}  (stands in for the Bot API)`)] : []),
+    row("logs", `${data}/logs`),
+    ...(session === undefined ? [] : tryIt(at("gateway"), session, data)),
+    "",
+    "Ctrl-C stops everything.",
+  ].join("\n");
+}
+
+function row(name: string, value: string): string {
+  return `  ${name.padEnd(10)} ${value}`;
+}
+
+function tryIt(gateway: string, session: string, data: string): string[] {
+  return [
+    "",
+    `Session token of the demo account (also in ${data}/session):`,
+    "",
+    `  ${session}`,
+    "",
+    "Create, start and watch a broadcast to its 5,000 leads (or let `npm run demo` do it):",
+    "",
+    ...tryItLines(gateway, session),
+  ];
+}
+
+/** Three lines for a POSIX shell; the second and third need only `ID` of the first. */
+export function tryItLines(gateway: string, session: string): string[] {
+  const curl = `curl -s -H 'Authorization: Bearer ${session}'`;
+  const url = `${gateway}/api/broadcast`;
+  const text = "Hello {user}, *20% off* until Sunday";
+  return [
+    `ID=$(${curl} -d name=Hello ${url}/add.json | tr -cd 0-9) && ${curl} -d id=$ID -d statuses=31 --data-urlencode 'text=${text}' ${url}/edit.json`,
+    `${curl} -w '\\n' -d id=$ID ${url}/start.json`,
+    `until ${curl} -w '\\n' "${url}/get.json?id=$ID" | tee /dev/stderr | grep -q '"status":[023],'; do sleep 1; done`,
+  ];
+}
