@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, connect, createServer as createTcpServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { universalServerRequestFromFetch, universalServerResponseToFetch } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "./log.ts";
@@ -21,14 +18,15 @@ export interface RpcListener {
   readonly port: number;
   /** Stops accepting connections, and asks HTTP/2 peers to open no more streams. */
   close(): void;
-  /** Waits until HTTP/2 peers have read what they were sent and left, but no longer than `timeoutMs`. */
-  drained(timeoutMs: number): Promise<void>;
+  /** Lets every peer read what it was sent, then ends the connections; takes about `timeoutMs` at most. */
+  finish(timeoutMs: number): Promise<void>;
   /** Cuts whatever is still connected. */
   destroy(): Promise<void>;
 }
 
 /** The bytes that an HTTP/2 connection with prior knowledge begins with; no HTTP/1.1 method does. */
 const http2Preface = Buffer.from("PRI");
+const loopback = "127.0.0.1";
 /** A connection that says nothing for this long is closed. */
 const firstBytesTimeoutMs = 30_000;
 /** Bun's longest; a unary call ends within its deadline, streams are exempt. */
@@ -37,28 +35,26 @@ const idleTimeoutSeconds = 255;
 /**
  * Opens the port. `Bun.serve` is twice as fast as `node:http2` on HTTP/1.1 and sends no HTTP/2 trailers, which gRPC
  * needs: a TCP server looks at the first bytes of each connection and hands it to the one that understands it. Bun
- * listens on a socket file in a private folder, because it cannot take over a connection.
+ * cannot take over a connection, so it listens on a loopback port of its own; on a socket file `server.timeout` has no
+ * effect (seen on 1.4.5), and quiet streams would be cut.
  *
  * @throws Error with one sentence when the port is taken.
  */
 export async function openRpcListener(options: RpcListenerOptions): Promise<RpcListener> {
-  const folder = mkdtempSync(join(tmpdir(), "leadcast-rpc-"));
-  const socketPath = join(folder, "http1.sock");
-  const http1 = serveHttp1(socketPath, options);
+  const http1 = serveHttp1(options);
   const sessions = new Set<ServerHttp2Session>();
   const http2 = serveHttp2(sessions, options);
   const sockets = new Set<Socket>();
   const tcp = createTcpServer((socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
-    route(socket, http2, socketPath);
+    route(socket, http2, http1.port!);
   });
   const destroy = async () => {
     tcp.close();
     for (const session of sessions) session.destroy();
     for (const socket of sockets) socket.destroy();
     await http1.stop(true);
-    rmSync(folder, { recursive: true, force: true });
   };
   try {
     await listen(tcp, options.host, options.port);
@@ -73,7 +69,12 @@ export async function openRpcListener(options: RpcListenerOptions): Promise<RpcL
       tcp.close();
       for (const session of sessions) session.close();
     },
-    drained: (timeoutMs) => drainSessions(sessions, timeoutMs),
+    finish: async (timeoutMs) => {
+      await settledWithin(timeoutMs, [http1.stop()]);
+      // Bun has written everything by now. Once it ends its side, each joined connection ends after its last byte.
+      await http1.stop(true);
+      await settledWithin(timeoutMs, [...sockets].map(closed));
+    },
     destroy,
   };
 }
@@ -88,7 +89,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   return promise;
 }
 
-function route(socket: Socket, http2: Http2Server, socketPath: string): void {
+function route(socket: Socket, http2: Http2Server, http1Port: number): void {
   let seen = Buffer.alloc(0);
   socket.on("error", () => socket.destroy());
   socket.setTimeout(firstBytesTimeoutMs, () => socket.destroy());
@@ -102,7 +103,7 @@ function route(socket: Socket, http2: Http2Server, socketPath: string): void {
     socket.setTimeout(0);
     socket.unshift(seen);
     if (matches) http2.emit("connection", socket);
-    else joinSockets(socket, connect({ path: socketPath }));
+    else joinSockets(socket, connect({ host: loopback, port: http1Port, noDelay: true }));
   }
 }
 
@@ -116,9 +117,10 @@ function joinSockets(client: Socket, server: Socket): void {
   server.pipe(client);
 }
 
-function serveHttp1(socketPath: string, { dispatch, log }: RpcListenerOptions) {
+function serveHttp1({ dispatch, log }: RpcListenerOptions) {
   return Bun.serve({
-    unix: socketPath,
+    hostname: loopback,
+    port: 0,
     idleTimeout: idleTimeoutSeconds,
     // The runtime refuses a message above its limit by content-length before it reads it, with a proper error; Bun would
     // answer with an empty 413.
@@ -156,14 +158,15 @@ function serveHttp2(sessions: Set<ServerHttp2Session>, { dispatch, log }: RpcLis
   return server;
 }
 
-async function drainSessions(sessions: Set<ServerHttp2Session>, timeoutMs: number): Promise<void> {
-  const { promise: timedOut, resolve } = Promise.withResolvers<void>();
+function closed(socket: Socket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.once("close", () => resolve());
+  return promise;
+}
+
+async function settledWithin(timeoutMs: number, work: Promise<void>[]): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, timeoutMs);
-  const closed = [...sessions].map((session) => {
-    const { promise, resolve: left } = Promise.withResolvers<void>();
-    session.once("close", left);
-    return promise;
-  });
-  await Promise.race([Promise.all(closed), timedOut]);
+  await Promise.race([Promise.all(work), late]);
   clearTimeout(timer);
 }

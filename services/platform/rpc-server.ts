@@ -92,7 +92,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
       hardStop.abort(stoppingError());
       await inFlight.idle(lastWordsMs);
     }
-    await listener.drained(lastWordsMs);
+    await listener.finish(lastWordsMs);
     await listener.destroy();
   }
 
