@@ -1,0 +1,46 @@
+/** The account service's process: AccountService over one database. */
+import { Type } from "@sinclair/typebox";
+import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
+import { createDatabase, migrate } from "#services/database/client.ts";
+import { pingDatabase } from "#services/database/ping.ts";
+import { portVar, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
+import { runProcess } from "#services/platform/lifecycle.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { createMetrics } from "#services/platform/metrics.ts";
+import { createRpcServer } from "#services/platform/rpc-server.ts";
+import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { createAccountRoutes } from "./routes.ts";
+
+const service = "account";
+const log = createLogger({ service });
+
+const Config = Type.Object({
+  DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  ACCOUNT_PORT: portVar(7001),
+  RPC_TOKENS: rpcTokensVar,
+});
+
+await runProcess({
+  service,
+  log,
+  start: async ({ onStop, announce }) => {
+    const config = readConfig(Config);
+    await migrate(config.DATABASE_URL);
+    const { sql, db, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-account" });
+    onStop("database", close);
+    const server = createRpcServer({
+      service,
+      port: config.ACCOUNT_PORT,
+      routes: createAccountRoutes({ sql, db }),
+      services: [AccountService],
+      tokens: config.RPC_TOKENS,
+      log,
+      interceptors: [nulInterceptor],
+      metrics: createMetrics(service),
+      readyCheck: () => pingDatabase(sql),
+    });
+    await server.start();
+    onStop("server", server.stop);
+    announce({ port: server.port });
+  },
+});
