@@ -1,0 +1,78 @@
+import { Elysia } from "elysia";
+import { type Clock, systemClock } from "#services/platform/clock.ts";
+import type { Logger } from "#services/platform/log.ts";
+import { createMetrics, type Metrics } from "#services/platform/metrics.ts";
+import { type AnswerOptions, createAnswer, createUnknownAnswer } from "./answer.ts";
+import type { GatewayClients } from "./clients.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { createObserver, type Observe } from "./observe.ts";
+import { openApiDocument, operationOf } from "./openapi.ts";
+import { broadcastEndpoints } from "./routes/broadcast.ts";
+import { campEndpoints } from "./routes/camp.ts";
+import { docsRoutes } from "./routes/docs.ts";
+import { mediaEndpoints } from "./routes/media.ts";
+import { createTelegramHandler } from "./routes/telegram.ts";
+
+/** Every documented call, in the order of the API reference. */
+export const endpoints: readonly Endpoint[] = [...campEndpoints, ...broadcastEndpoints, ...mediaEndpoints];
+
+export interface GatewayOptions {
+  readonly clients: GatewayClients;
+  readonly log: Logger;
+  /** Where the world reaches the gateway; only the API reference tells it. */
+  readonly publicUrl?: string;
+  /** Default: a registry of its own. */
+  readonly metrics?: Metrics;
+  readonly clock?: Clock;
+}
+
+const hidden = { detail: { hide: true } } as const;
+
+/**
+ * The gateway as an app: `app.handle(request)` answers one request, and never throws. It holds no state but metrics.
+ * Bodies are read by our own code (`parse: "none"`): Elysia's parsers run before any check and have no limits.
+ */
+export function createGateway({ clients, log, publicUrl, metrics, clock = systemClock }: GatewayOptions) {
+  const measured = metrics ?? createMetrics("gateway");
+  const observe = createObserver({ log, registry: measured.registry, clock });
+  const api = apiRoutes(observe, { clients, log });
+  const document = JSON.stringify(openApiDocument(api, publicUrl));
+  return new Elysia({ name: "gateway", strictPath: true })
+    .use(api)
+    .use(docsRoutes(observe, document))
+    .post("/telegram/:bot", observe("/telegram/:bot", createTelegramHandler({ clients, log })), unparsed)
+    .get(
+      "/healthz",
+      observe("/healthz", () => Response.json({ status: "ok" })),
+      hidden,
+    )
+    .get(
+      "/metrics",
+      observe("/metrics", () => metricsReply(measured)),
+      hidden,
+    )
+    .all("/*", observe("(unknown)", notFound), unparsed)
+    .all("/", observe("(unknown)", notFound), unparsed);
+}
+
+export type Gateway = ReturnType<typeof createGateway>;
+
+const unparsed = { parse: "none", ...hidden } as const;
+
+function apiRoutes(observe: Observe, options: AnswerOptions) {
+  const app = new Elysia({ name: "api", strictPath: true });
+  for (const endpoint of endpoints) {
+    const handler = observe(endpoint.path, createAnswer(endpoint, options));
+    app.route(endpoint.method, endpoint.path, handler, { parse: "none", detail: operationOf(endpoint) });
+  }
+  const unknown = observe("/api/*", createUnknownAnswer(endpoints, options));
+  return app.all("/api/*", unknown, unparsed).all("/api", unknown, unparsed);
+}
+
+async function metricsReply(metrics: Metrics): Promise<Response> {
+  return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
+}
+
+function notFound(): Response {
+  return new Response("Not found\n", { status: 404, headers: { "content-type": "text/plain" } });
+}

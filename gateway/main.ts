@@ -1,0 +1,44 @@
+import { Type } from "@sinclair/typebox";
+import { ConfigError, portVar, type RpcToken, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
+import { runProcess } from "#services/platform/lifecycle.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createGateway } from "./app.ts";
+import { createClients } from "./clients.ts";
+import { serveGateway } from "./server.ts";
+
+const Environment = Type.Object({
+  GATEWAY_PORT: portVar(8080),
+  ACCOUNT_URL: urlVar("http://localhost:7001", ["http", "https"]),
+  CAMPAIGN_URL: urlVar("http://localhost:7002", ["http", "https"]),
+  BROADCAST_URL: urlVar("http://localhost:7003", ["http", "https"]),
+  PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
+  RPC_TOKENS: rpcTokensVar,
+});
+
+/** The gateway's own secret among the named tokens. */
+function ownSecret(tokens: readonly RpcToken[]): string {
+  const own = tokens.find(({ name }) => name === "gateway");
+  if (own === undefined) throw new ConfigError(["RPC_TOKENS: has no token named gateway"]);
+  return own.secret;
+}
+
+const log = createLogger({ service: "gateway" });
+
+await runProcess({
+  service: "gateway",
+  log,
+  start: async ({ onStop, announce }) => {
+    const config = readConfig(Environment);
+    const token = ownSecret(config.RPC_TOKENS);
+    const clients = createClients({
+      account: createRpcTransport({ baseUrl: config.ACCOUNT_URL, token }),
+      campaign: createRpcTransport({ baseUrl: config.CAMPAIGN_URL, token }),
+      broadcast: createRpcTransport({ baseUrl: config.BROADCAST_URL, token }),
+    });
+    const gateway = createGateway({ clients, log, publicUrl: config.PUBLIC_URL });
+    const server = serveGateway({ gateway, port: config.GATEWAY_PORT });
+    onStop("http", () => server.stop());
+    announce({ port: server.port });
+  },
+});

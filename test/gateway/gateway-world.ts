@@ -1,0 +1,119 @@
+/** A gateway over services that only record what they were asked, and answer what a test tells them to. */
+import { create, type DescMessage, type DescMethodUnary, type DescService } from "@bufbuild/protobuf";
+import { type ConnectRouter, createRouterTransport } from "@connectrpc/connect";
+import { createValidateInterceptor } from "@connectrpc/validate";
+import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
+import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
+import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { domainErrorInterceptor } from "#services/platform/rpc-errors.ts";
+import { createGateway } from "../../gateway/app.ts";
+import { createClients } from "../../gateway/clients.ts";
+
+export interface RecordedCall {
+  /** Without its service: `StartBroadcast`. */
+  readonly rpc: string;
+  readonly request: object;
+  readonly requestId: string | null;
+}
+
+/** What an RPC answers: fields of its response, or what it throws. Without one it answers with an empty response. */
+export type Replies = Record<string, object | Error>;
+
+export const token = "session-token-of-account-7";
+export const accountId = 7n;
+
+/** A reply of /api as tests look at it. */
+export interface Envelope {
+  readonly status: "ok" | "error";
+  readonly error?: string;
+  readonly message?: string;
+  readonly data?: unknown;
+}
+
+export async function envelopeOf(response: Response | Promise<Response>): Promise<Envelope> {
+  return (await (await response).json()) as Envelope;
+}
+
+export const authorized = { authorization: `Bearer ${token}` };
+
+/** The session is paid and the account is 7, unless `replies` says otherwise. */
+export function setup(replies: Replies = {}) {
+  const calls: RecordedCall[] = [];
+  const logged: Record<string, unknown>[] = [];
+  const log = createLogger({
+    service: "gateway",
+    destination: { write: (line) => void logged.push(JSON.parse(line)) },
+  });
+  const services: Replies = { ResolveSession: { accountId, paid: true }, ...replies };
+  const transport = createRouterTransport((router) => addServices(router, services, calls), {
+    router: {
+      interceptors: [
+        domainErrorInterceptor(createLogger({ service: "fake", level: "silent" })),
+        createValidateInterceptor(),
+      ],
+    },
+  });
+  const clients = createClients({ account: transport, campaign: transport, broadcast: transport });
+  const gateway = createGateway({ clients, log, publicUrl: "https://leadcast.example" });
+  const handle = (request: Request) => gateway.handle(request);
+  return {
+    gateway,
+    logged,
+    handle,
+    get calls() {
+      return calls.filter(({ rpc }) => rpc !== "ResolveSession");
+    },
+    get sessions() {
+      return calls.filter(({ rpc }) => rpc === "ResolveSession");
+    },
+    get: (pathAndQuery: string) => handle(new Request(`http://localhost${pathAndQuery}`, { headers: authorized })),
+    post: (
+      path: string,
+      body: Record<string, string> | FormData | string | Uint8Array<ArrayBuffer> = {},
+      headers: Record<string, string> = {},
+    ) => {
+      const form = typeof body === "string" || body instanceof FormData || body instanceof Uint8Array;
+      const init = {
+        method: "POST",
+        headers: { ...authorized, ...headers },
+        body: form ? body : new URLSearchParams(body),
+      };
+      return handle(new Request(`http://localhost${path}`, init));
+    },
+  };
+}
+
+function addServices(router: ConnectRouter, replies: Replies, calls: RecordedCall[]): void {
+  for (const service of [AccountService, CampaignService, BroadcastService] as DescService[]) {
+    for (const method of service.methods) {
+      if (method.methodKind === "unary") addMethod(router, method as DescMethodUnary, replies, calls);
+    }
+  }
+}
+
+function addMethod(
+  router: ConnectRouter,
+  method: DescMethodUnary<DescMessage, DescMessage>,
+  replies: Replies,
+  calls: RecordedCall[],
+): void {
+  router.rpc(method, (request, context) => {
+    calls.push({ rpc: method.name, request: fieldsOf(request), requestId: context.requestHeader.get("x-request-id") });
+    const reply = replies[method.name] ?? {};
+    if (reply instanceof Error) throw reply;
+    return create(method.output, { ...reply });
+  });
+}
+
+/** A message as a plain object, without the names of its types and without absent fields. */
+function fieldsOf(value: unknown): object {
+  return plain(value) as object;
+}
+
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain);
+  if (value instanceof Uint8Array || typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).filter(([name, member]) => !name.startsWith("$") && member !== undefined);
+  return Object.fromEntries(entries.map(([name, member]) => [name, plain(member)]));
+}
