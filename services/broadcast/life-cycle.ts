@@ -1,0 +1,186 @@
+/**
+ * The transactions of a broadcast's life: each decides and writes while it holds what decides. Order of locks: gate →
+ * broadcast → sends → counters.
+ */
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { loadEntitlement } from "#services/entitlement/entitlement.ts";
+import { CounterDeltas, LIFE_CYCLE_SLOT, readCounters } from "#services/ledger/counters.ts";
+import { shutGate } from "#services/ledger/gate.ts";
+import { inTransaction } from "#services/ledger/transaction.ts";
+import { checkSendable } from "#services/message/body.ts";
+import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
+import { type Action, BroadcastState, nextState } from "./broadcast.ts";
+import type { BroadcastRow } from "./store.ts";
+import * as store from "./store.ts";
+
+/**
+ * Takes every lead of the audience that was not reached yet and opens a run.
+ * @returns how many were enqueued; with 0 nothing has changed.
+ */
+export async function startBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<number> {
+  return await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    await requireFeature(tx, accountId);
+    nextState("start", broadcast.state);
+    checkSendable(broadcast);
+    return await enqueue(tx, broadcast);
+  });
+}
+
+async function enqueue(tx: TransactionSql, broadcast: BroadcastRow): Promise<number> {
+  const { id, accountId, sourceId } = broadcast;
+  const run = broadcast.run + 1;
+  const counters = (await readCounters(tx, [sourceId])).get(sourceId)!;
+  const first = counters.enqueued === 0;
+  const taken = first
+    ? { enqueued: await store.insertFirstRun(tx, accountId, broadcast, { sourceId, run }), failed: 0, dropped: 0 }
+    : await store.insertTopUp(tx, accountId, broadcast, { sourceId, run });
+  if (taken.enqueued === 0) return 0;
+  const deltas = new CounterDeltas();
+  const delta = deltas.of(sourceId, LIFE_CYCLE_SLOT);
+  delta.enqueued = taken.enqueued - taken.failed - taken.dropped;
+  delta.failed = -taken.failed;
+  delta.dropped = -taken.dropped;
+  await deltas.write(tx);
+  const total = first ? taken.enqueued : await store.countAudience(tx, accountId, broadcast);
+  await store.updateStarted(tx, id, run, total);
+  return taken.enqueued;
+}
+
+/** running → paused. When this has returned, nothing more is claimed. */
+export async function pauseBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
+  await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    await store.updateState(tx, broadcast.id, nextState("pause", broadcast.state));
+  });
+}
+
+/** paused → running, or done when nothing is left. Leads that met a fault of the body are tried again. */
+export async function resumeBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
+  await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    await requireFeature(tx, accountId);
+    const next = nextState("resume", broadcast.state);
+    if (broadcast.faultLeads > 0 && broadcast.faultRevision === broadcast.revision) {
+      await store.clearFaults(tx, broadcast.id, broadcast.sourceId);
+    }
+    const left = await countLeft(tx, broadcast.sourceId);
+    await store.updateState(tx, broadcast.id, left > 0 ? next : nextState("finish", broadcast.state));
+  });
+}
+
+/** running or paused → cancelled. What is queued stays where it is and counts as dropped: its run is closed. */
+export async function cancelBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
+  await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    await store.updateState(tx, broadcast.id, nextState("cancel", broadcast.state));
+    const counters = (await readCounters(tx, [broadcast.sourceId])).get(broadcast.sourceId)!;
+    const deltas = new CounterDeltas();
+    deltas.of(broadcast.sourceId, LIFE_CYCLE_SLOT).dropped = counters.queued;
+    await deltas.write(tx);
+  });
+}
+
+/** done or cancelled → draft, in a new generation. */
+export async function resetBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
+  await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    nextState("reset", broadcast.state);
+    await store.updateReset(tx, broadcast.id);
+    await store.retireSource(tx, broadcast.sourceId);
+  });
+}
+
+/** Any state but running. What is parked goes with it. */
+export async function deleteBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
+  await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
+    nextState("delete", broadcast.state);
+    await store.deleteBroadcast(tx, broadcast.id);
+    await store.retireSource(tx, broadcast.sourceId);
+  });
+}
+
+/**
+ * The system's own decisions, repeated by a sweep: a running broadcast with nothing queued or on the wire is done; one whose
+ * body the Bot API refuses pauses. Both look and write under the gate, so they decide on the run that they have seen.
+ * @returns the state afterwards; undefined if the broadcast is gone.
+ */
+export async function reviewBroadcast(
+  sql: Sql,
+  accountId: number,
+  broadcastId: number,
+): Promise<BroadcastState | undefined> {
+  return await inTransaction(sql, async (tx) => {
+    const broadcast = await lockWithGate(tx, accountId, broadcastId);
+    if (!broadcast || broadcast.state !== BroadcastState.running) return broadcast?.state;
+    const left = await countLeft(tx, broadcast.sourceId);
+    if (left === 0) return await writeState(tx, broadcast, "finish");
+    const pauseReason = bodyFaultReason(broadcast, left);
+    return pauseReason === undefined ? broadcast.state : await writeState(tx, broadcast, "pause", pauseReason);
+  });
+}
+
+async function writeState(
+  tx: TransactionSql,
+  broadcast: BroadcastRow,
+  action: Action,
+  pauseReason = "",
+): Promise<BroadcastState> {
+  const state = nextState(action, broadcast.state);
+  await store.updateState(tx, broadcast.id, state, pauseReason);
+  return state;
+}
+
+/** How many leads with a fault of the body pause a broadcast whose body nobody has received. */
+const BODY_FAULT_LIMIT = 5;
+
+function bodyFaultReason(broadcast: BroadcastRow, left: number): string | undefined {
+  const counted = broadcast.faultRevision === broadcast.revision && broadcast.acceptedRevision < broadcast.revision;
+  if (!counted || broadcast.faultLeads === 0) return undefined;
+  if (broadcast.faultLeads < Math.min(BODY_FAULT_LIMIT, left)) return undefined;
+  return `Telegram refused this message for ${broadcast.faultLeads} leads and accepted it for none. Check text, media and link, then resume.`;
+}
+
+/** Queued and on the wire. */
+async function countLeft(tx: TransactionSql, sourceId: number): Promise<number> {
+  const counters = (await readCounters(tx, [sourceId])).get(sourceId)!;
+  return counters.queued + counters.sending;
+}
+
+/** Throws DomainError FEATURE_MISSING. The account's own state is read in the transaction that acts on it. */
+async function requireFeature(tx: TransactionSql, accountId: number): Promise<void> {
+  const entitlement = await loadEntitlement(tx, accountId);
+  if (entitlement?.broadcasts) return;
+  throw new DomainError(
+    ErrorReason.FEATURE_MISSING,
+    "Broadcasts are not part of your tariff: upgrade it to send messages.",
+  );
+}
+
+/** Runs one decision on an account's own broadcast, with its gate shut. Throws DomainError NOT_YOURS. */
+async function decide<T>(
+  sql: Sql,
+  accountId: number,
+  broadcastId: number,
+  work: (tx: TransactionSql, broadcast: BroadcastRow) => Promise<T>,
+): Promise<T> {
+  return await inTransaction(sql, async (tx) => {
+    const broadcast = await lockWithGate(tx, accountId, broadcastId);
+    if (!broadcast) throw notYours("broadcast");
+    return await work(tx, broadcast);
+  });
+}
+
+/**
+ * The gate is named by the source, and a Reset may change that while we wait for the gate: then the lock that we hold is
+ * the old generation's, and the new one's is taken as well. Sources only rise, so the order of locks stays the same.
+ */
+async function lockWithGate(
+  tx: TransactionSql,
+  accountId: number,
+  broadcastId: number,
+): Promise<BroadcastRow | undefined> {
+  let sourceId = (await store.selectBroadcast(tx, accountId, broadcastId))?.sourceId;
+  while (sourceId !== undefined) {
+    await shutGate(tx, sourceId);
+    const broadcast = await store.selectBroadcast(tx, accountId, broadcastId);
+    if (!broadcast || broadcast.sourceId === sourceId) break;
+    sourceId = broadcast.sourceId;
+  }
+  return await store.lockBroadcast(tx, accountId, broadcastId);
+}

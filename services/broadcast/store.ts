@@ -1,0 +1,312 @@
+/** Statements on broadcasts; transactions are in life-cycle.ts. */
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { type HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
+import type { MessageBody } from "#services/message/body.ts";
+import type { ParsedText } from "#services/message/markdown.ts";
+import { type Audience, statusesOfMask } from "./audience.ts";
+import type { BroadcastState } from "./broadcast.ts";
+
+export type Queryable = Sql | TransactionSql;
+
+export interface BroadcastRow extends Omit<Audience, "campaignIds">, MessageBody {
+  id: number;
+  accountId: number;
+  name: string;
+  state: BroadcastState;
+  sourceId: number;
+  run: number;
+  revision: number;
+  acceptedRevision: number;
+  faultRevision: number;
+  faultLeads: number;
+  total: number;
+  startedAt: Date | null;
+  createdAt: Date;
+  pauseReason: string;
+  campaignIds: number[];
+}
+
+function columns(sql: Queryable) {
+  return sql`b.id, b.account_id AS "accountId", b.name, b.state, b.source_id AS "sourceId", b.run, b.revision,
+    b.accepted_revision AS "acceptedRevision", b.fault_revision AS "faultRevision", b.fault_leads AS "faultLeads",
+    b.total, b.started_at AS "startedAt", b.created_at AS "createdAt", b.pause_reason AS "pauseReason", b.statuses,
+    b.created_from AS "createdFrom", b.created_to AS "createdTo", b.status_from AS "statusFrom",
+    b.status_to AS "statusTo", b.text, b.media, b.media_type AS "mediaType", b.button, b.link,
+    ARRAY(SELECT s.campaign_id FROM broadcast_campaign s WHERE s.broadcast_id = b.id ORDER BY s.campaign_id)
+      AS "campaignIds"`;
+}
+
+/** Newest first. */
+export async function selectBroadcasts(sql: Queryable, accountId: number): Promise<BroadcastRow[]> {
+  return await sql<BroadcastRow[]>`
+    SELECT ${columns(sql)} FROM broadcast b WHERE b.account_id = ${accountId} ORDER BY b.id DESC`;
+}
+
+export async function selectBroadcast(
+  sql: Queryable,
+  accountId: number,
+  broadcastId: number,
+): Promise<BroadcastRow | undefined> {
+  const [row] = await sql<BroadcastRow[]>`
+    SELECT ${columns(sql)} FROM broadcast b WHERE b.id = ${broadcastId} AND b.account_id = ${accountId}`;
+  return row;
+}
+
+/** Holds the row until the transaction ends. */
+export async function lockBroadcast(
+  tx: TransactionSql,
+  accountId: number,
+  broadcastId: number,
+): Promise<BroadcastRow | undefined> {
+  const [row] = await tx<BroadcastRow[]>`
+    SELECT ${columns(tx)} FROM broadcast b
+    WHERE b.id = ${broadcastId} AND b.account_id = ${accountId} FOR NO KEY UPDATE OF b`;
+  return row;
+}
+
+export async function insertBroadcast(sql: Sql, accountId: number, name: string): Promise<number> {
+  const [row] = await sql<{ id: number }[]>`
+    INSERT INTO broadcast (account_id, name, source_id) VALUES (${accountId}, ${name}, nextval('source_id_seq'))
+    RETURNING id`;
+  return row!.id;
+}
+
+/** Whose campaigns these are that are not deleted: the ids that the account may name. */
+export async function selectOwnCampaigns(sql: Queryable, accountId: number, ids: number[]): Promise<Set<number>> {
+  const rows = await sql<{ id: number }[]>`
+    SELECT id FROM campaign WHERE account_id = ${accountId} AND state <> 3 AND id = ANY(${ids}::bigint[])`;
+  return new Set(rows.map((row) => row.id));
+}
+
+export interface BroadcastFields {
+  name: string;
+  audience: Audience;
+  body: MessageBody;
+  parsed: ParsedText;
+}
+
+/** Replaces name, filters and body; a changed body is a new revision. */
+export async function updateFields(tx: TransactionSql, broadcastId: number, fields: BroadcastFields): Promise<void> {
+  const { audience, body } = fields;
+  await tx`
+    UPDATE broadcast SET name = ${fields.name}, statuses = ${audience.statuses}, created_from = ${audience.createdFrom},
+      created_to = ${audience.createdTo}, status_from = ${audience.statusFrom}, status_to = ${audience.statusTo},
+      revision = revision + CASE WHEN (text, media, media_type, button, link)
+        IS DISTINCT FROM (${body.text}, ${body.media}, ${body.mediaType}::smallint, ${body.button}, ${body.link})
+        THEN 1 ELSE 0 END,
+      text = ${body.text}, parsed = ${tx.json(fields.parsed as never)}, media = ${body.media},
+      media_type = ${body.mediaType}, button = ${body.button}, link = ${body.link}
+    WHERE id = ${broadcastId}`;
+}
+
+export async function replaceScope(tx: TransactionSql, broadcastId: number, campaignIds: number[]): Promise<void> {
+  await tx`
+    DELETE FROM broadcast_campaign WHERE broadcast_id = ${broadcastId} AND campaign_id <> ALL(${campaignIds}::bigint[])`;
+  await tx`
+    INSERT INTO broadcast_campaign (broadcast_id, campaign_id)
+    SELECT ${broadcastId}::bigint, k FROM unnest(${campaignIds}::bigint[]) AS k ON CONFLICT DO NOTHING`;
+}
+
+/**
+ * The audience as FROM and WHERE over `lead l`. Bounds are whole seconds and inclusive, so the upper ones run to the end of
+ * their second. Served from the index lead_audience alone where only its columns are asked for.
+ */
+function audienceOf(sql: Queryable, accountId: number, audience: Audience) {
+  return sql`
+    FROM lead l
+    WHERE l.campaign_id = ANY(ARRAY(
+        SELECT c.id FROM campaign c WHERE c.account_id = ${accountId} AND c.state <> 3
+          AND (${audience.campaignIds.length === 0} OR c.id = ANY(${audience.campaignIds}::bigint[]))))
+      AND l.status = ANY(${statusesOfMask(audience.statuses)}::smallint[])
+      AND l.unreachable = 0 AND NOT l.opted_out
+      AND l.created_time >= coalesce(${audience.createdFrom}::timestamptz, '-infinity')
+      AND l.created_time < coalesce(${audience.createdTo}::timestamptz + interval '1 second', 'infinity')
+      AND l.status_time >= coalesce(${audience.statusFrom}::timestamptz, '-infinity')
+      AND l.status_time < coalesce(${audience.statusTo}::timestamptz + interval '1 second', 'infinity')`;
+}
+
+export async function countAudience(sql: Queryable, accountId: number, audience: Audience): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`SELECT count(*) AS n ${audienceOf(sql, accountId, audience)}`;
+  return row!.n;
+}
+
+/** Leads of the audience that a Start would take: without a row, or in a row that a top-up takes back, or parked. */
+export async function countRemaining(
+  sql: Queryable,
+  accountId: number,
+  audience: Audience,
+  sourceId: number,
+): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`
+    SELECT count(*) AS n FROM (SELECT l.id ${audienceOf(sql, accountId, audience)}) AS a
+    WHERE NOT EXISTS (SELECT FROM send s WHERE s.source_id = ${sourceId} AND s.lead_id = a.id AND s.entry = 0
+      AND s.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))`;
+  return row!.n;
+}
+
+/** The first Start of a generation: every lead of the audience. Returns how many. */
+export async function insertFirstRun(
+  tx: TransactionSql,
+  accountId: number,
+  audience: Audience,
+  ledger: { sourceId: number; run: number },
+): Promise<number> {
+  const result = await tx`
+    INSERT INTO send (source_id, lead_id, bot_id, run, kind)
+    SELECT ${ledger.sourceId}::bigint, l.id, l.bot_id, ${ledger.run}::int, ${SendKind.broadcast}::smallint
+    ${audienceOf(tx, accountId, audience)}`;
+  return result.count;
+}
+
+export interface TopUp {
+  enqueued: number;
+  /** Of those, the ones that counted as failed or dropped before; the others are new. */
+  failed: number;
+  dropped: number;
+}
+
+/**
+ * A later Start: the audience's leads that have no row yet, and those that failed or were dropped, which includes queued
+ * ones of a closed run. Looking first and then inserting keeps the conflict, which locks and writes, to the few that are
+ * taken; the conflict's own condition is the one that decides. Sorted, so that a settle under way is no deadlock.
+ */
+export async function insertTopUp(
+  tx: TransactionSql,
+  accountId: number,
+  audience: Audience,
+  ledger: { sourceId: number; run: number },
+): Promise<TopUp> {
+  const [row] = await tx<TopUp[]>`
+    WITH taken AS (
+      INSERT INTO send AS s (source_id, lead_id, bot_id, run, kind)
+      SELECT ${ledger.sourceId}::bigint, a.id, a.bot_id, ${ledger.run}::int, ${SendKind.broadcast}::smallint
+      FROM (SELECT l.id, l.bot_id ${audienceOf(tx, accountId, audience)}) AS a
+      WHERE NOT EXISTS (SELECT FROM send p WHERE p.source_id = ${ledger.sourceId} AND p.lead_id = a.id AND p.entry = 0
+        AND p.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))
+      ORDER BY a.id
+      ON CONFLICT (source_id, lead_id, entry) DO UPDATE SET state = ${SendState.queued}, run = excluded.run, reason = 0,
+        claim_token = NULL, due_at = NULL, rescue_at = NULL, settled_at = NULL, message_id = NULL, quota_day = NULL,
+        fault_revision = 0
+      WHERE s.state IN (${SendState.queued}, ${SendState.failed}, ${SendState.dropped})
+      RETURNING old.state AS was)
+    SELECT count(*) AS enqueued, count(*) FILTER (WHERE was = ${SendState.failed}) AS failed,
+      count(*) FILTER (WHERE was IN (${SendState.queued}, ${SendState.dropped})) AS dropped
+    FROM taken`;
+  return row!;
+}
+
+/** Opens the next run. */
+export async function updateStarted(
+  tx: TransactionSql,
+  broadcastId: number,
+  run: number,
+  total: number,
+): Promise<void> {
+  await tx`
+    UPDATE broadcast SET state = 1, run = ${run}, epoch = epoch + 1, total = ${total}, started_at = now(),
+      pause_reason = '', fault_revision = 0, fault_leads = 0
+    WHERE id = ${broadcastId}`;
+}
+
+/** Writes a new state; pausing by the system carries its reason. */
+export async function updateState(
+  tx: TransactionSql,
+  broadcastId: number,
+  state: BroadcastState,
+  pauseReason = "",
+): Promise<void> {
+  await tx`
+    UPDATE broadcast SET state = ${state}, epoch = epoch + 1, pause_reason = ${pauseReason} WHERE id = ${broadcastId}`;
+}
+
+/** A new generation with an empty ledger; the old source's rows are deleted in the background. */
+export async function updateReset(tx: TransactionSql, broadcastId: number): Promise<void> {
+  await tx`
+    UPDATE broadcast SET state = 0, epoch = epoch + 1, source_id = nextval('source_id_seq'), total = 0,
+      started_at = NULL, pause_reason = '', accepted_revision = 0, fault_revision = 0, fault_leads = 0
+    WHERE id = ${broadcastId}`;
+}
+
+export async function deleteBroadcast(tx: TransactionSql, broadcastId: number): Promise<void> {
+  await tx`DELETE FROM broadcast WHERE id = ${broadcastId}`;
+}
+
+export async function retireSource(tx: TransactionSql, sourceId: number): Promise<void> {
+  await tx`INSERT INTO retired_source (source_id) VALUES (${sourceId}) ON CONFLICT DO NOTHING`;
+}
+
+/** Lets leads that met a fault of the body be tried again: the owner resumed without an edit. */
+export async function clearFaults(tx: TransactionSql, broadcastId: number, sourceId: number): Promise<void> {
+  await tx`
+    UPDATE send SET fault_revision = 0
+    WHERE source_id = ${sourceId} AND state = ${SendState.queued} AND kind = ${SendKind.broadcast} AND fault_revision > 0`;
+  await tx`UPDATE broadcast SET fault_revision = 0, fault_leads = 0 WHERE id = ${broadcastId}`;
+}
+
+/** The cap and what is used of it on the UTC day of Postgres' clock. */
+export async function selectQuota(
+  sql: Sql,
+  accountId: number,
+  offsetMs: number,
+): Promise<{ cap: number; used: number } | undefined> {
+  const [row] = await sql<{ cap: number; used: number }[]>`
+    SELECT t.daily_cap AS cap, coalesce(q.used, 0) AS used
+    FROM account a JOIN tariff t ON t.id = a.tariff_id
+    LEFT JOIN quota_day q ON q.account_id = a.id
+      AND q.day = ((now() + ${offsetMs}::float8 * interval '1 ms') AT TIME ZONE 'utc')::date
+    WHERE a.id = ${accountId}`;
+  return row;
+}
+
+/** The sources whose queued sends the gauge adds up: open broadcasts and blocks. */
+export async function selectQueuedSources(sql: Sql, accountId: number): Promise<number[]> {
+  const rows = await sql<{ sourceId: number }[]>`
+    SELECT source_id AS "sourceId" FROM broadcast WHERE account_id = ${accountId} AND state IN (1, 4)
+    UNION ALL
+    SELECT b.source_id FROM block b JOIN campaign c ON c.id = b.campaign_id WHERE c.account_id = ${accountId}`;
+  return rows.map((row) => row.sourceId);
+}
+
+/** Sources of open broadcasts, newest first. */
+export async function selectOpenSources(sql: Sql, limit: number): Promise<number[]> {
+  const rows = await sql<{ sourceId: number }[]>`
+    SELECT source_id AS "sourceId" FROM broadcast WHERE state IN (1, 4) ORDER BY id DESC LIMIT ${limit}`;
+  return rows.map((row) => row.sourceId);
+}
+
+export interface Standing {
+  paid: boolean;
+  feature: boolean;
+  cap: number;
+  used: number;
+  /** The next 00:00 UTC. */
+  midnight: Date;
+}
+
+/** Whether an account's manual messages may go out now, and when its day ends. */
+export async function selectStanding(sql: Sql, accountId: number, offsetMs: number): Promise<Standing | undefined> {
+  const [row] = await sql<Standing[]>`
+    SELECT coalesce(a.paid_until > t0.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS cap,
+      coalesce(q.used, 0) AS used, (t0.today + 1)::timestamp AT TIME ZONE 'utc' AS midnight
+    FROM account a JOIN tariff t ON t.id = a.tariff_id
+    CROSS JOIN LATERAL (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now,
+      ((now() + ${offsetMs}::float8 * interval '1 ms') AT TIME ZONE 'utc')::date AS today) AS t0
+    LEFT JOIN quota_day q ON q.account_id = a.id AND q.day = t0.today
+    WHERE a.id = ${accountId}`;
+  return row;
+}
+
+export interface HeldBot {
+  botId: number;
+  reason: HoldReason;
+  until: Date | null;
+}
+
+/** The account's bots that may not send now; at most 100. */
+export async function selectHeldBots(sql: Sql, accountId: number, offsetMs: number): Promise<HeldBot[]> {
+  return await sql<HeldBot[]>`
+    SELECT l.bot_id AS "botId", l.reason, l.hold_until AS until FROM lane l JOIN bot b ON b.id = l.bot_id
+    WHERE b.account_id = ${accountId}
+      AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+    ORDER BY l.bot_id LIMIT 100`;
+}
