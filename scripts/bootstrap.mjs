@@ -102,13 +102,22 @@ function run(script, args) {
   child.on("exit", (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
 }
 
-/** Nobody hears of it when npm is killed with -9, but then we are somebody else's child all at once. */
+/**
+ * Nobody hears of it when npm is killed with -9, but then we, or the shell that npm has put in between, are somebody
+ * else's child all at once.
+ */
 function stopWithNpm(child) {
   if (process.env.npm_lifecycle_event === undefined) return;
-  const parent = process.ppid;
+  const started = ancestry();
   setInterval(() => {
-    if (process.ppid !== parent) child.kill("SIGTERM");
-  }, 500).unref();
+    if (ancestry() !== started) child.kill("SIGTERM");
+  }, 200).unref();
+}
+
+function ancestry() {
+  const parent = process.ppid;
+  const [, name, , grandparent] = /^\d+ \((.*)\) (\S) (\d+) /.exec(read(`/proc/${parent}/stat`) ?? "") ?? [];
+  return /^(sh|dash|ash|bash|busybox)$/.test(name ?? "") ? `${parent} ${grandparent}` : `${parent}`;
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {

@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { findNatsServer } from "#services/embedded/nats-server.ts";
 import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
 import { SetupError } from "#services/embedded/setup-error.ts";
@@ -52,7 +52,7 @@ async function runTests(filters: string[]): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "leadcast-run-"));
   let postgres: EmbeddedPostgres | undefined;
   try {
-    findNatsServer(join(root, process.env.LEADCAST_DATA ?? ".data", "tools"), say);
+    findNatsServer(resolve(root, process.env.LEADCAST_DATA || ".data", "tools"), say);
     postgres = await startPostgres({
       dataDir: join(folder, "postgres"),
       logPath: join(folder, "postgres.log"),

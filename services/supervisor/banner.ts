@@ -55,6 +55,6 @@ export function tryItLines(gateway: string, session: string): string[] {
   return [
     `ID=$(${curl} -d name=Hello ${url}/add.json | tr -cd 0-9) && ${curl} -d id=$ID -d statuses=31 --data-urlencode 'text=${text}' ${url}/edit.json`,
     `${curl} -w '\\n' -d id=$ID ${url}/start.json`,
-    `until ${curl} -w '\\n' "${url}/get.json?id=$ID" | tee /dev/stderr | grep -q '"status":[023],'; do sleep 1; done`,
+    `while R=$(${curl} "${url}/get.json?id=$ID") && echo "$R" && echo "$R" | grep -q '"status":[14],'; do sleep 1; done`,
   ];
 }

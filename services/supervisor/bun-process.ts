@@ -34,7 +34,7 @@ export function startBunProcess(options: BunProcessOptions): Running {
   const watcher = options.watched ? watchOver(child.pid, "SIGTERM") : undefined;
   const log = new LogFile(options.logPath);
   const echo = createEcho(options.name, options.say);
-  const written = Promise.all([child.stdout, child.stderr].map((output) => record(output, log, echo.take)));
+  const written = Promise.all([record(child.stdout, log, echo.takeOutput), record(child.stderr, log, echo.takeErrors)]);
   const exited = child.exited.then(async () => {
     watcher?.kill("SIGKILL");
     await written;

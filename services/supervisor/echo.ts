@@ -1,12 +1,15 @@
 /** A line that is longer is looked at only this far. */
 const maxLineLength = 16_384;
+const maxShownLength = 300;
 const windowMs = 10_000;
 const maxPerWindow = 5;
 
 export interface Echo {
-  /** Looks at what a process has written. */
-  take(text: string): void;
-  /** The last line that was not JSON: what a crash leaves behind. Empty if there was none. */
+  /** Looks at what a process has written to stdout: log lines. */
+  takeOutput(text: string): void;
+  /** Looks at what it has written to stderr: what a crash leaves behind. */
+  takeErrors(text: string): void;
+  /** The last error it logged, or the last sentence on its stderr. Empty if there was none. */
   lastWords(): string;
 }
 
@@ -15,7 +18,6 @@ export interface Echo {
  * line each, at most five in ten seconds; the log file has them all.
  */
 export function createEcho(name: string, say: (line: string) => void, now = () => performance.now()): Echo {
-  let rest = "";
   let lastWords = "";
   let shown: number[] = [];
   const show = (line: string) => {
@@ -25,17 +27,26 @@ export function createEcho(name: string, say: (line: string) => void, now = () =
     say(shown.length > maxPerWindow ? `${name}: more errors, see its log` : `${name}: ${line}`);
   };
   return {
-    take: (text) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!.slice(0, maxLineLength);
-      for (const line of lines) {
-        const error = errorIn(line);
-        if (error !== undefined) show(error);
-        if (isWords(line)) lastWords = line.trim().slice(0, 300);
-        else if (error !== undefined) lastWords = error;
-      }
-    },
+    takeOutput: byLine((line) => {
+      const error = errorIn(line);
+      if (error === undefined) return;
+      show(error);
+      lastWords = error;
+    }),
+    takeErrors: byLine((line) => {
+      if (isWords(line)) lastWords = line.trim().slice(0, maxShownLength);
+    }),
     lastWords: () => lastWords,
+  };
+}
+
+/** Cuts a stream of text into lines. */
+function byLine(take: (line: string) => void): (text: string) => void {
+  let rest = "";
+  return (text) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!.slice(0, maxLineLength);
+    for (const line of lines) take(line);
   };
 }
 
@@ -44,13 +55,13 @@ function errorIn(line: string): string | undefined {
   try {
     const { level, msg, err } = JSON.parse(line) as { level: string; msg?: string; err?: { message?: string } };
     const reason = err?.message === undefined || err.message === msg ? "" : ` (${err.message})`;
-    return `${level}: ${msg ?? ""}${reason}`.split("\n")[0]!.slice(0, 300);
+    return `${level}: ${msg ?? ""}${reason}`.split("\n")[0]!.slice(0, maxShownLength);
   } catch {
     return undefined;
   }
 }
 
-/** Neither a log line, nor a frame of a stack trace, nor Bun's source excerpt or its version line. */
+/** Neither empty, nor a frame of a stack trace, nor Bun's source excerpt or its version line. */
 function isWords(line: string): boolean {
-  return line.trim() !== "" && !/^(\{|\s+at |\s*\d+ \||\s*\^|Bun v)/.test(line);
+  return line.trim() !== "" && !/^(\s+at |\s*\d+ \||\s*\^|Bun v)/.test(line);
 }

@@ -119,7 +119,8 @@ export class Keeper {
   }
 
   #announce({ ending, lastWords }: Death, deaths: number): void {
-    const why = lastWords === "" ? ending : `${ending}: ${lastWords}`;
+    // Whoever was killed by a signal had no last words about it.
+    const why = lastWords === "" || !ending.startsWith("exit code") ? ending : `${ending}: ${lastWords}`;
     const isHopeless = deaths >= hopelessDeaths || ending === badConfiguration;
     if (!this.#wasWell && isHopeless) this.#giveUp(new Error(why));
     else this.#options.say(`${this.name} died (${why}); starting it again in ${backOffMs(deaths) / 1000} s`);

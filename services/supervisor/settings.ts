@@ -14,8 +14,8 @@ import {
 export const portNames = ["sandbox", "account", "campaign", "broadcast", "delivery", "gateway"] as const;
 export type PortName = (typeof portNames)[number];
 
-export function portVariable(name: PortName): string {
-  return `${name.toUpperCase()}_PORT`;
+export function portVariable<N extends PortName>(name: N): `${Uppercase<N>}_PORT` {
+  return `${name.toUpperCase() as Uppercase<N>}_PORT`;
 }
 
 const schema = Type.Object({
@@ -51,12 +51,12 @@ export interface Settings {
 
 /** @throws ConfigError that names every bad variable together. */
 export function readSettings(env: Record<string, string | undefined>, root: string): Settings {
-  const config = readConfig(schema, env);
-  const ports = Object.fromEntries(
-    portNames.map((name) => [name, config[portVariable(name) as "GATEWAY_PORT"]]),
-  ) as Record<PortName, number>;
-  const problems = [...sharedPorts(ports, config.TELEGRAM_API_ROOT !== undefined), ...missingSecrets(config)];
-  if (problems.length > 0) throw new ConfigError(problems);
+  const problems = [...sharedPorts(env), ...missingSecrets(env)];
+  const config = readWith(problems, env);
+  const ports = Object.fromEntries(portNames.map((name) => [name, config[portVariable(name)]])) as Record<
+    PortName,
+    number
+  >;
   return {
     folder: resolve(root, config.LEADCAST_DATA),
     databaseUrl: config.DATABASE_URL,
@@ -71,19 +71,32 @@ export function readSettings(env: Record<string, string | undefined>, root: stri
   };
 }
 
-function sharedPorts(ports: Record<PortName, number>, withoutSandbox: boolean): string[] {
-  const used = portNames.filter((name) => ports[name] !== 0 && !(name === "sandbox" && withoutSandbox));
+/** Reads the variables one by one, and adds what is wrong with them together. */
+function readWith(problems: string[], env: Record<string, string | undefined>): Readonly<Static<typeof schema>> {
+  try {
+    const config = readConfig(schema, env);
+    if (problems.length === 0) return config;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.unshift(...error.problems);
+  }
+  throw new ConfigError(problems);
+}
+
+function sharedPorts(env: Record<string, string | undefined>): string[] {
+  const used = portNames.filter((name) => name !== "sandbox" || !env.TELEGRAM_API_ROOT);
+  const portOf = (name: PortName) => Number(env[portVariable(name)] || schema.properties[portVariable(name)].default);
   return used.flatMap((name, index) => {
-    const other = used.slice(0, index).find((earlier) => ports[earlier] === ports[name]);
-    return other === undefined ? [] : [`${portVariable(name)}: ${ports[name]} is also ${portVariable(other)}`];
+    const other = used.slice(0, index).find((earlier) => portOf(earlier) === portOf(name) && portOf(name) !== 0);
+    return other === undefined ? [] : [`${portVariable(name)}: ${portOf(name)} is also ${portVariable(other)}`];
   });
 }
 
 /** Secrets made up beside somebody's own database would be lost with the folder, and its bots' tokens with them. */
-function missingSecrets(config: Static<typeof schema>): string[] {
-  if (config.DATABASE_URL === undefined) return [];
+function missingSecrets(env: Record<string, string | undefined>): string[] {
+  if (!env.DATABASE_URL) return [];
   return (["RPC_TOKENS", "SECRET_KEYS"] as const)
-    .filter((name) => config[name] === undefined)
+    .filter((name) => !env[name])
     .map((name) => `${name}: is not set; it is generated only for the embedded database, so DATABASE_URL needs it`);
 }
 

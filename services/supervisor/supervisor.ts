@@ -85,7 +85,8 @@ export class Supervisor {
   }
 
   async #stopAll(): Promise<void> {
-    removeRunning(this.#settings.folder);
+    // Without the lock, the folder is somebody else's.
+    if (this.#lock !== undefined) removeRunning(this.#settings.folder);
     for (const name of stopOrder) await this.#keepers.get(name)?.stop();
     this.#lock?.release();
   }

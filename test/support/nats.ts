@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/embedded/nats-server.ts";
 import { removeFolder, temporaryFolder } from "./folder.ts";
 
@@ -18,7 +18,9 @@ export interface TestNats {
 
 /** A `nats-server` of the test's own on a free port. It ends with the test process if the test forgets to stop it. */
 export async function createTestNats(): Promise<TestNats> {
-  const binary = findNatsServer(join(import.meta.dirname, "..", "..", process.env.LEADCAST_DATA ?? ".data", "tools"));
+  const binary = findNatsServer(
+    resolve(import.meta.dirname, "..", "..", process.env.LEADCAST_DATA || ".data", "tools"),
+  );
   const folder = temporaryFolder("nats");
   const storeDir = join(folder, "store");
   const start = (port?: number): Promise<EmbeddedNats> =>
