@@ -13,6 +13,7 @@ function fakeGateway() {
       calls.push(`${pathname}${search} ${decodeURIComponent((await request.text()).replaceAll("+", " "))}`.trim());
       if (pathname.endsWith("add.json")) return Response.json({ status: "ok", data: { id: 17 } });
       if (pathname.endsWith("start.json")) return Response.json({ status: "ok", data: { queued: 5 } });
+      if (pathname.endsWith("edit.json")) return Response.json({ status: "ok" });
       return Response.json({ status: "ok", data: { id: 17, status: ++asked > 1 ? 2 : 1, statuses: 31 } });
     },
   });
