@@ -1,13 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Type } from "@sinclair/typebox";
-import { type Broadcast, BroadcastState } from "#gen/leadcast/broadcast/v1/broadcast_pb.ts";
-import type {
-  Progress,
-  UpdateBroadcastRequestSchema,
-  Waiting,
-} from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
+import type { Broadcast } from "#gen/leadcast/broadcast/v1/broadcast_pb.ts";
+import type { UpdateBroadcastRequestSchema } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { type Call, defineEndpoint, type Endpoint } from "../endpoint.ts";
-import { campaignIds, id, integer, orElse, text, unixSeconds, type Values } from "../params.ts";
+import { campaignIds, integer, orElse, text, unixSeconds, type Values } from "../params.ts";
 import type { RestCode } from "../rest-error.ts";
 import {
   allStatuses,
@@ -16,34 +12,21 @@ import {
   statusesFromBitmask,
   timestampFromUnix,
   unixFromTimestamp,
-  waitReasonWords,
 } from "../rest-values.ts";
 import { bodyParams, bodySchema, bodyToRest, mediaTypeFromRest } from "./body-fields.ts";
+import {
+  access,
+  bitmaskText,
+  broadcastId,
+  counterFields,
+  listFields,
+  tag,
+  timeFields,
+  totalField,
+} from "./broadcast-fields.ts";
+import { getProgress } from "./progress.ts";
 
-const tag = "Broadcasts";
-const broadcastId = id("The broadcast.");
-const access = "There is no such broadcast in your account.";
 const unsendable = "A parameter is missing or invalid, or the message has neither text nor media.";
-const statusText = "0 draft, 1 running, 2 done, 3 cancelled, 4 paused.";
-const bitmaskText = "lead statuses as a bitmask: bit 0 wait, 1 hold, 2 approve, 3 cancel, 4 trash.";
-
-const listFields = {
-  id: Type.Integer({ description: "The broadcast." }),
-  name: Type.String({ description: "Its name." }),
-  status: Type.Integer({ minimum: 0, maximum: 4, description: statusText }),
-  statuses: Type.Integer({ minimum: 0, maximum: allStatuses, description: `The audience's ${bitmaskText}` }),
-  campaigns: Type.Array(Type.Integer(), { description: "The audience's campaigns; none means all." }),
-};
-const totalField = { total: Type.Integer({ description: "How many leads the audience has." }) };
-const counterFields = {
-  sent: Type.Integer({ description: "Leads that have got the message." }),
-  queued: Type.Integer({ description: "Leads whose message waits or is on its way." }),
-  failed: Type.Integer({ description: "Leads whose message was refused, or of which nobody can say." }),
-};
-const timeFields = {
-  started: Type.Integer({ description: "The last Start in unix seconds; 0 if there was none." }),
-  created: Type.Integer({ description: "When it was created, in unix seconds." }),
-};
 
 const listBroadcasts = defineEndpoint({
   method: "GET",
@@ -335,67 +318,6 @@ const actions = [
     ({ clients, options }, request) => clients.broadcast.sendBroadcastToMyself(request, options),
   ),
 ];
-
-const getProgress = defineEndpoint({
-  method: "GET",
-  path: "/api/broadcast/progress.json",
-  tag,
-  summary: "See how far a broadcast is",
-  description: "Where its leads stand, what waits for what, and how fast it goes.",
-  params: { id: broadcastId },
-  data: Type.Object({
-    status: listFields.status,
-    ...counterFields,
-    unconfirmed: Type.Integer({ description: "Of failed: leads of which nobody can say whether they got it." }),
-    dropped: Type.Integer({ description: "Leads that are no longer to get it." }),
-    pause_reason: Type.String({ description: "Why it paused by itself; empty if it did not." }),
-    waiting: Type.Array(
-      Type.Object({
-        reason: Type.String({ enum: Object.values(waitReasonWords), description: "What queued messages wait for." }),
-        bot: Type.Integer({ description: "The bot that waits; 0 for the whole broadcast." }),
-        until: Type.Integer({ description: "When they go on, in unix seconds; 0 if that is not known." }),
-        message: Type.String({ description: "A sentence for people." }),
-      }),
-      { description: "Empty while everything flows." },
-    ),
-    rate: Type.Number({ description: "Messages per second over the last ten seconds." }),
-    eta: Type.Union([Type.Integer(), Type.Null()], {
-      description: "Seconds until the last message at this rate; 0 when done, null if it cannot be said.",
-    }),
-  }),
-  refusals: { access },
-  run: async ({ accountId, clients, options }, values) => {
-    const { progress } = await clients.broadcast.getProgress({ accountId, broadcastId: values.id }, options);
-    if (progress === undefined) throw new Error("GetProgress left out the progress");
-    return progressToRest(progress);
-  },
-});
-
-function progressToRest(progress: Progress) {
-  const { counters } = progress;
-  return {
-    status: broadcastStateToRest(progress.state),
-    sent: Number(counters?.sent ?? 0n),
-    queued: Number(counters?.queued ?? 0n),
-    failed: Number(counters?.failed ?? 0n),
-    unconfirmed: Number(counters?.unconfirmed ?? 0n),
-    dropped: Number(counters?.dropped ?? 0n),
-    pause_reason: progress.pauseReason,
-    waiting: progress.waiting.map(waitingToRest),
-    rate: progress.ratePerSecond,
-    eta: etaToRest(progress),
-  };
-}
-
-function waitingToRest({ reason, botId, untilTime, message }: Waiting) {
-  return { reason: waitReasonWords[reason], bot: Number(botId), until: unixFromTimestamp(untilTime), message };
-}
-
-/** Nothing is left to wait for once it is done; where the service cannot tell, neither can we. */
-function etaToRest({ state, etaSeconds }: Progress): number | null {
-  if (state === BroadcastState.DONE) return 0;
-  return etaSeconds === undefined ? null : Number(etaSeconds);
-}
 
 export const broadcastEndpoints: readonly Endpoint[] = [
   listBroadcasts,
