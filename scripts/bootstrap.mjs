@@ -59,7 +59,7 @@ function install() {
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}\n`);
   if (result.signal) process.exit(128 + (constants.signals[result.signal] ?? 0));
-  fail("`npm ci` failed (its words are above): check that this machine reaches the npm registry, then try again.");
+  fail("`npm ci` failed; its own words are above. Put that right (it needs a way to the npm registry) and try again.");
 }
 
 /** Bun's binary is put in place by its install script, which some npm settings suppress. */
