@@ -78,7 +78,7 @@ async function runBunTest(filters: string[], folder: string, databaseUrl: string
   });
   interrupted.signal.addEventListener("abort", () => tests.kill("SIGKILL"));
   await tests.exited;
-  count(report, tests.exitCode ?? 1);
+  if (!interrupted.signal.aborted) count(report, tests.exitCode ?? 1);
   const left = await endLeftovers(run);
   if (left.length > 0 && !interrupted.signal.aborted) {
     counts.failed++;
