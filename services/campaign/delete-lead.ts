@@ -1,0 +1,38 @@
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { retryCollisions } from "#services/database/retry.ts";
+import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/ledger/counters.ts";
+import { passGates } from "#services/ledger/gate.ts";
+import { notYours } from "#services/platform/domain-error.ts";
+import { takeCampaignLock } from "./campaign-lock.ts";
+import { clearMessageIds, deleteLeadRow, selectWaitingBroadcasts, updateLeadToDropped } from "./erasure-store.ts";
+import { type LeadRef, selectCampaignOfLead } from "./lead-store.ts";
+
+/**
+ * Erases a person: the lead's row, and what its sends say of it. Sends keep the bare id and their state, so that counters
+ * keep their totals; what waits is dropped.
+ *
+ * A broadcast that is being started, paused or ended at this moment has its gate shut, and its row stays queued: the claim
+ * drops a send whose lead is gone, for the same reason. Locks come in the order of the life cycle: gates, then the
+ * campaign, the sends, their counters, and the lead last, as in settle.
+ */
+export async function deleteLead(sql: Sql, ref: LeadRef): Promise<void> {
+  await retryCollisions(() => sql.begin((tx) => eraseInTransaction(tx, ref)));
+}
+
+async function eraseInTransaction(tx: TransactionSql, ref: LeadRef): Promise<void> {
+  const waiting = await selectWaitingBroadcasts(tx, ref);
+  const open = waiting.length === 0 ? new Set<number>() : await passGates(tx, waiting);
+  const campaign = await selectCampaignOfLead(tx, ref);
+  if (campaign === undefined) throw notYours("lead");
+  // Nobody enters the lead into a status any more, which could schedule what was just looked for.
+  await takeCampaignLock(tx, campaign.id);
+  const dropped = await updateLeadToDropped(tx, { leadId: ref.leadId, campaignId: campaign.id, sourceIds: [...open] });
+  await clearMessageIds(tx, ref, campaign.id);
+  const deltas = new CounterDeltas();
+  for (const { sourceId, counted } of dropped) {
+    if (counted) deltas.of(sourceId, LIFE_CYCLE_SLOT).dropped += 1;
+  }
+  await deltas.write(tx);
+  // Another call may have erased it before we had the lock.
+  if (!(await deleteLeadRow(tx, ref.leadId))) throw notYours("lead");
+}

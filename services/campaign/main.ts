@@ -1,0 +1,53 @@
+/** The campaign service's process: CampaignService over one database. */
+import { Type } from "@sinclair/typebox";
+import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { createDatabase, migrate } from "#services/database/client.ts";
+import { pingDatabase } from "#services/database/ping.ts";
+import { paidInterceptor } from "#services/entitlement/entitlement.ts";
+import { portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
+import { runProcess } from "#services/platform/lifecycle.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { createMetrics } from "#services/platform/metrics.ts";
+import { createRpcServer } from "#services/platform/rpc-server.ts";
+import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { createSecretBox } from "#services/platform/secrets.ts";
+import { createCampaignRoutes, paidMethods } from "./routes.ts";
+
+const service = "campaign";
+const log = createLogger({ service });
+
+const Config = Type.Object({
+  DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  CAMPAIGN_PORT: portVar(7002),
+  RPC_TOKENS: rpcTokensVar,
+  SECRET_KEYS: secretKeysVar,
+});
+
+/** A video of 50 MB and what stands around it; 10,000 leads with all their values are smaller. */
+const maxMessageBytes = 56 * 1024 * 1024;
+
+await runProcess({
+  service,
+  log,
+  start: async ({ onStop, announce }) => {
+    const config = readConfig(Config);
+    await migrate(config.DATABASE_URL);
+    const { sql, db, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-campaign" });
+    onStop("database", close);
+    const server = createRpcServer({
+      service,
+      port: config.CAMPAIGN_PORT,
+      routes: createCampaignRoutes({ sql, db, secretBox: createSecretBox(config.SECRET_KEYS) }),
+      services: [CampaignService],
+      tokens: config.RPC_TOKENS,
+      log,
+      interceptors: [paidInterceptor({ sql, methods: paidMethods }), nulInterceptor],
+      metrics: createMetrics(service),
+      readyCheck: () => pingDatabase(sql),
+      maxMessageBytes,
+    });
+    await server.start();
+    onStop("server", server.stop);
+    announce({ port: server.port });
+  },
+});

@@ -1,0 +1,96 @@
+import { keepSequenceAhead } from "#services/database/assigned-id.ts";
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { constraintOf, retryCollisions } from "#services/database/retry.ts";
+import { notYours } from "#services/platform/domain-error.ts";
+import { shareCampaignLock } from "./campaign-lock.ts";
+import { selectCampaignBot } from "./campaign-store.ts";
+import { type LeadEntry, scheduleFollowUps } from "./follow-up-store.ts";
+import { checkDistinct, type LeadInput, matchIds, takenId } from "./lead.ts";
+import {
+  type LeadRef,
+  leadExists,
+  selectCampaignOfLead,
+  selectLeadIds,
+  selectTakenIds,
+  updateLeadStatus,
+  upsertLeads,
+  type WrittenLead,
+} from "./lead-store.ts";
+
+export interface PutLeadsInput {
+  accountId: number;
+  campaignId: number;
+  leads: readonly LeadInput[];
+  /** False for imports of old leads. */
+  scheduleFollowUps: boolean;
+}
+
+/**
+ * Creates or changes leads of one campaign, all or none. Repeated and reordered calls come to the same end: the newest
+ * status_time of a lead decides.
+ *
+ * @returns the leads' ids in the order of the input.
+ */
+export async function putLeads(sql: Sql, input: PutLeadsInput): Promise<number[]> {
+  checkDistinct(input.leads);
+  await keepSequenceAhead(sql, "lead", Math.max(...input.leads.map((lead) => lead.id)));
+  return await retryCollisions(async () => {
+    try {
+      return await sql.begin((tx) => putInTransaction(tx, input));
+    } catch (error) {
+      if (constraintOf(error) === "lead_pkey") await refuseTakenIds(sql, input);
+      throw error;
+    }
+  });
+}
+
+async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promise<number[]> {
+  await shareCampaignLock(tx, input.campaignId);
+  const campaign = await selectCampaignBot(tx, input.campaignId, input.accountId);
+  if (campaign === undefined) throw notYours("campaign");
+  const written = new Map((await upsertLeads(tx, campaign, input.leads)).map((lead) => [lead.chatId, lead]));
+  const idsByChat = new Map([...written].map(([chatId, { id }]) => [chatId, id]));
+  const unchanged = input.leads.filter(({ chatId }) => !written.has(chatId)).map(({ chatId }) => chatId);
+  for (const { id, chatId } of await selectLeadIds(tx, campaign.id, unchanged)) idsByChat.set(chatId, id);
+  const ids = matchIds(input.leads, idsByChat);
+  if (input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, entriesOf(input.leads, written));
+  return ids;
+}
+
+/** A lead that has entered its status stands as the input says. */
+function entriesOf(leads: readonly LeadInput[], written: ReadonlyMap<number, WrittenLead>): LeadEntry[] {
+  return leads.flatMap(({ chatId, status, statusTimeUs }) => {
+    const lead = written.get(chatId);
+    return lead?.entered ? [{ leadId: lead.id, entry: lead.entry, status, statusTimeUs }] : [];
+  });
+}
+
+/** Tells an id that the caller must not use from one that was assigned elsewhere at this moment, which is tried again. */
+async function refuseTakenIds(sql: Sql, { campaignId, leads }: PutLeadsInput): Promise<void> {
+  const taken = await selectTakenIds(sql, campaignId, leads);
+  const index = leads.findIndex((lead) => taken.has(lead.id));
+  if (index >= 0) throw takenId(index);
+}
+
+export interface SetLeadStatusInput extends LeadRef {
+  status: number;
+  /** Microseconds since the Unix epoch. */
+  statusTimeUs: number;
+  scheduleFollowUps: boolean;
+}
+
+/** Moves one lead into a status under the same rules. @returns false if the stored time was equal or newer. */
+export async function setLeadStatus(sql: Sql, input: SetLeadStatusInput): Promise<boolean> {
+  return await retryCollisions(() =>
+    sql.begin(async (tx) => {
+      const campaign = await selectCampaignOfLead(tx, input);
+      if (campaign === undefined) throw notYours("lead");
+      await shareCampaignLock(tx, campaign.id);
+      const entry = await updateLeadStatus(tx, input);
+      // It may have been erased before we had the lock.
+      if (entry === undefined && !(await leadExists(tx, input.leadId))) throw notYours("lead");
+      if (entry !== undefined && input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, [{ ...input, entry }]);
+      return entry !== undefined;
+    }),
+  );
+}

@@ -1,0 +1,156 @@
+import { create } from "@bufbuild/protobuf";
+import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
+import {
+  CampaignService,
+  ListBlocksResponseSchema,
+  ListCampaignsResponseSchema,
+  PutBotResponseSchema,
+  PutCampaignResponseSchema,
+  PutLeadsResponseSchema,
+  SaveBlockResponseSchema,
+  SetLeadReachableResponseSchema,
+  SetLeadStatusResponseSchema,
+} from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import type { Drizzle, Sql } from "#services/database/client.ts";
+import { retryCollisions } from "#services/database/retry.ts";
+import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
+import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
+import type { SecretBox } from "#services/platform/secrets.ts";
+import { STATUSES, zeroBlock } from "./block.ts";
+import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
+import { botBelongsTo } from "./bot-store.ts";
+import { selectCampaigns } from "./campaign-store.ts";
+import { deleteLead } from "./delete-lead.ts";
+import { updateOptedOut, updateReachable } from "./lead-store.ts";
+import {
+  blockToMessage,
+  botFromMessage,
+  botToMessage,
+  campaignFromMessage,
+  campaignToMessage,
+  leadFromMessage,
+  patchFromMessage,
+  statusFromMessage,
+} from "./messages.ts";
+import { putBot } from "./put-bot.ts";
+import { putCampaign } from "./put-campaign.ts";
+import { putLeads, setLeadStatus } from "./put-leads.ts";
+import { saveBlock } from "./save-block.ts";
+
+export interface CampaignRoutesOptions {
+  sql: Sql;
+  db: Drizzle;
+  /** Seals and opens bots' tokens. */
+  secretBox: SecretBox;
+}
+
+/** What customers call: refused for an account that has not paid. The platform's own calls go on for it. */
+export const paidMethods: ReadonlySet<string> = new Set(
+  [
+    CampaignService.method.listCampaigns,
+    CampaignService.method.listBlocks,
+    CampaignService.method.saveBlock,
+    CampaignService.method.sendBlockToMyself,
+    CampaignService.method.uploadMedia,
+  ].map((method) => `${CampaignService.typeName}/${method.name}`),
+);
+
+type Handlers = Partial<ServiceImpl<typeof CampaignService>>;
+
+/** CampaignService over one database. */
+export function createCampaignRoutes(options: CampaignRoutesOptions): (router: ConnectRouter) => void {
+  return (router) => {
+    router.service(CampaignService, {
+      ...campaignHandlers(options),
+      ...blockHandlers(options),
+      ...leadHandlers(options),
+    });
+  };
+}
+
+function campaignHandlers({ sql, db, secretBox }: CampaignRoutesOptions): Handlers {
+  return {
+    putBot: async ({ bot, setWebhook }) => {
+      if (setWebhook) throw webhookNotSetUp();
+      const stored = await putBot({ sql, db, secretBox }, botFromMessage(bot!));
+      return create(PutBotResponseSchema, { bot: botToMessage(stored) });
+    },
+    putCampaign: async ({ campaign }) => {
+      const stored = await putCampaign({ sql, db }, campaignFromMessage(campaign!));
+      return create(PutCampaignResponseSchema, { campaign: campaignToMessage(stored) });
+    },
+    listCampaigns: async ({ accountId }) => {
+      const campaigns = await selectCampaigns(db, Number(accountId));
+      return create(ListCampaignsResponseSchema, { campaigns: campaigns.map(campaignToMessage) });
+    },
+  };
+}
+
+/** Nothing is stored: half of a call that failed would look like a bot whose updates arrive. */
+function webhookNotSetUp(): DomainError {
+  return new DomainError(
+    ErrorReason.NOT_SET_UP,
+    "The webhook cannot be set from here: put the bot without set_webhook, and pass its updates to HandleUpdate.",
+    { field: "set_webhook" },
+  );
+}
+
+function blockHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
+  return {
+    listBlocks: async ({ accountId, campaignId }) => {
+      if (!(await campaignBelongsTo(db, Number(campaignId), Number(accountId)))) throw notYours("campaign");
+      const stored = new Map((await selectBlocks(db, Number(campaignId))).map((block) => [block.status, block]));
+      const blocks = STATUSES.map((status) => blockToMessage(stored.get(status) ?? zeroBlock(status)));
+      return create(ListBlocksResponseSchema, { blocks });
+    },
+    saveBlock: async (request) => {
+      const { accountId, campaignId, status } = request;
+      const ref = {
+        accountId: Number(accountId),
+        campaignId: Number(campaignId),
+        status: statusFromMessage(status),
+      };
+      const block = await saveBlock({ sql, db }, ref, patchFromMessage(request));
+      return create(SaveBlockResponseSchema, { block: blockToMessage(block) });
+    },
+  };
+}
+
+function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
+  return {
+    putLeads: async ({ accountId, campaignId, leads, scheduleFollowUps = true }) => {
+      const ids = await putLeads(sql, {
+        accountId: Number(accountId),
+        campaignId: Number(campaignId),
+        leads: leads.map(leadFromMessage),
+        scheduleFollowUps,
+      });
+      return create(PutLeadsResponseSchema, { leadIds: ids.map(BigInt) });
+    },
+    setLeadStatus: async ({ accountId, leadId, status, statusTime, scheduleFollowUps = true }) => {
+      const changed = await setLeadStatus(sql, {
+        accountId: Number(accountId),
+        leadId: Number(leadId),
+        status: statusFromMessage(status),
+        statusTimeUs: microsecondsFromTimestamp(statusTime!, "status_time"),
+        scheduleFollowUps,
+      });
+      return create(SetLeadStatusResponseSchema, { changed });
+    },
+    optOutLead: async ({ accountId, leadId }) => {
+      const found = await updateOptedOut(sql, { accountId: Number(accountId), leadId: Number(leadId) });
+      if (!found) throw notYours("lead");
+      return {};
+    },
+    setLeadReachable: async ({ accountId, botId, chatId, reachable }) => {
+      if (!(await botBelongsTo(db, Number(botId), Number(accountId)))) throw notYours("bot");
+      const change = { botId: Number(botId), chatId: Number(chatId), reachable };
+      const changed = await retryCollisions(() => updateReachable(sql, change));
+      return create(SetLeadReachableResponseSchema, { changed });
+    },
+    deleteLead: async ({ accountId, leadId }) => {
+      await deleteLead(sql, { accountId: Number(accountId), leadId: Number(leadId) });
+      return {};
+    },
+  };
+}
