@@ -53,8 +53,8 @@ export interface ClaimOptions {
   leases: ReadonlyMap<number, number>;
   /** How long a claim may be silent before it is rescued: the send's timeout and a margin. */
   rescueMs: { text: number; media: number };
-  /** Names the claim; unique among all claims ever made. Default: 53 random bits. */
-  newToken?: () => number;
+  /** Names the claim; unique among all claims ever made. Default: `randomToken()`. */
+  token?: number;
 }
 
 /** A job's place in maps. */
@@ -250,7 +250,7 @@ function claimInput(jobs: SendJob[], gates: Gates, { day, offsetMs, options }: M
     return { ...source, rescueMs };
   });
   const sorted = [...jobs].sort((a, b) => a.sourceId - b.sourceId || a.leadId - b.leadId || a.entry - b.entry);
-  return { token: (options.newToken ?? randomToken)(), day, offsetMs, jobs: sorted, sources };
+  return { token: options.token ?? randomToken(), day, offsetMs, jobs: sorted, sources };
 }
 
 function recordClaimed(rows: ClaimedRow[], jobs: SendJob[], gates: Gates, token: number, context: MoveContext): void {

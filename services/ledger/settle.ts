@@ -32,6 +32,9 @@ export type SettleTicket = Pick<
   "sourceId" | "leadId" | "entry" | "botId" | "chatId" | "kind" | "accountId" | "token"
 > & { revision: number };
 
+/** The account of a ticket whose claim failed before it said whose it was; settle looks it up. */
+export const UNKNOWN_ACCOUNT = 0;
+
 export interface Settlement {
   ticket: SettleTicket;
   result: SendResult;
@@ -182,17 +185,26 @@ async function giveBackQuota(
   settled: store.SettledRow[],
   settlements: readonly Settlement[],
 ): Promise<void> {
-  const accounts = new Map(settlements.map(({ ticket }) => [ticket.sourceId, ticket.accountId]));
+  const accounts = await accountsOf(tx, settlements);
   const back = new Map<string, { accountId: number; day: string; used: number }>();
   for (const row of settled) {
     if (row.quotaDay === null || row.state === SendState.sent || row.state === SendState.unconfirmed) continue;
-    const accountId = accounts.get(row.sourceId)!;
+    const accountId = accounts.get(row.sourceId);
+    if (accountId === undefined) continue;
     const key = `${accountId}:${row.quotaDay}`;
     const entry = back.get(key) ?? { accountId, day: row.quotaDay, used: 0 };
     entry.used -= 1;
     back.set(key, entry);
   }
   await store.addQuota(tx, [...back.values()]);
+}
+
+async function accountsOf(tx: TransactionSql, settlements: readonly Settlement[]): Promise<Map<number, number>> {
+  const accounts = new Map(settlements.map(({ ticket }) => [ticket.sourceId, ticket.accountId]));
+  const unknown = [...accounts].filter(([, accountId]) => accountId === UNKNOWN_ACCOUNT).map(([sourceId]) => sourceId);
+  if (unknown.length === 0) return accounts;
+  const found = await store.selectAccounts(tx, unknown);
+  return new Map([...accounts].filter(([, accountId]) => accountId !== UNKNOWN_ACCOUNT).concat([...found]));
 }
 
 async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows: store.SettleRow[]): Promise<void> {

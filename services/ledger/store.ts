@@ -295,6 +295,14 @@ export async function lockRuns(
   return new Map(rows.map((row) => [row.sourceId, row]));
 }
 
+/** Whose broadcasts these sources are; one that is gone is left out. */
+export async function selectAccounts(tx: TransactionSql, sourceIds: number[]): Promise<Map<number, number>> {
+  const rows = await tx<{ sourceId: number; accountId: number }[]>`
+    SELECT source_id AS "sourceId", account_id AS "accountId" FROM broadcast
+    WHERE source_id = ANY(${sourceIds}::bigint[])`;
+  return new Map(rows.map((row) => [row.sourceId, row.accountId]));
+}
+
 /** Notes that the Bot API has accepted this revision of the body for some lead. */
 export async function raiseAcceptedRevision(tx: TransactionSql, sourceId: number, revision: number): Promise<void> {
   await tx`

@@ -1,7 +1,5 @@
-import { boolean, customType, index, integer, pgTable, text } from "drizzle-orm/pg-core";
-import { id, moment } from "./columns.ts";
-
-const bytea = customType<{ data: Uint8Array }>({ dataType: () => "bytea" });
+import { boolean, index, integer, pgTable, text } from "drizzle-orm/pg-core";
+import { bytea, id, moment } from "./columns.ts";
 
 export const tariff = pgTable("tariff", {
   id: id("id").primaryKey().generatedByDefaultAsIdentity(),

@@ -2,3 +2,4 @@ export * from "./account.ts";
 export * from "./broadcast.ts";
 export * from "./campaign.ts";
 export * from "./ledger.ts";
+export * from "./media.ts";

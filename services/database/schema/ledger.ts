@@ -127,3 +127,9 @@ export const shardLease = pgTable(
   },
   (table) => [primaryKey({ columns: [table.role, table.shard] })],
 );
+
+/** When an account last had a preview: at most one in a while, whichever replica is asked. */
+export const previewTurn = pgTable("preview_turn", {
+  accountId: id("account_id").primaryKey(),
+  takenAt: moment("taken_at").notNull(),
+});

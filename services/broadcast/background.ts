@@ -1,0 +1,103 @@
+/** What a broadcast process does beside answering calls: the relay for its shards, samples of progress, cleaning up. */
+import { randomUUID } from "node:crypto";
+import type { NatsConnection } from "nats";
+import type { Sql } from "#services/database/client.ts";
+import type { DatabaseClock } from "#services/ledger/database-clock.ts";
+import type { Clock } from "#services/platform/clock.ts";
+import type { Logger } from "#services/platform/log.ts";
+import { decodeUnsent } from "#services/queue/jobs.ts";
+import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
+import { publishJobs } from "#services/queue/publisher.ts";
+import { ensureStream, type StreamOptions } from "#services/queue/streams.ts";
+import { UNSENT_SUBJECTS } from "#services/queue/subjects.ts";
+import { cleanRetiredSources } from "./cleaner.ts";
+import type { ProgressMeter } from "./progress.ts";
+import { Relay, type RelayOptions } from "./relay.ts";
+
+export interface BackgroundOptions {
+  sql: Sql;
+  nc: NatsConnection;
+  stream: StreamOptions;
+  clock: Clock;
+  databaseClock?: DatabaseClock;
+  meter: ProgressMeter;
+  log: Logger;
+  relay?: Partial<Pick<RelayOptions, "tickMs" | "windowSeconds" | "maxWindow">>;
+  lease?: { ttlMs?: number; tickMs?: number };
+}
+
+export interface Background {
+  start(): void;
+  /** Ends the tick under way and gives up the leases. Safe twice. */
+  stop(): Promise<void>;
+}
+
+/** Between looks for ended generations. */
+const CLEAN_INTERVAL_MS = 1_000;
+/** A stream that a publish has failed on is looked after no more often than this. */
+const REPAIR_INTERVAL_MS = 250;
+
+export async function createBackground(options: BackgroundOptions): Promise<Background> {
+  const { sql, nc, stream, clock, databaseClock, meter, log } = options;
+  const onError = (error: unknown) => log.error({ err: error }, "relay: will be tried again");
+  const jsm = await nc.jetstreamManager();
+  await ensureStream(jsm, stream);
+  const leases = new LeaseKeeper({
+    sql,
+    clock,
+    role: LeaseRole.relay,
+    name: `relay-${randomUUID()}`,
+    ...options.lease,
+    onError,
+  });
+  const relay = new Relay({
+    sql,
+    clock,
+    databaseClock,
+    shards: () => [...leases.fences().keys()],
+    publish: async (jobs) => {
+      const outcome = await publishJobs(nc, jobs);
+      if (outcome.failed.length > 0) {
+        onError(outcome.error);
+        await ensureStream(jsm, stream).catch(onError);
+        await clock.sleep(REPAIR_INTERVAL_MS);
+      }
+      return outcome;
+    },
+    onError,
+    ...options.relay,
+  });
+  const hints = nc.subscribe(UNSENT_SUBJECTS, {
+    callback: (error, message) => {
+      if (!error) relay.unmark(decodeUnsent(message.data));
+    },
+  });
+  const stopping = new AbortController();
+  const loops: Promise<void>[] = [];
+  let stopped: Promise<void> | undefined;
+
+  async function cleanForever(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      const busy = await cleanRetiredSources(sql).catch(onError);
+      if (!busy) await clock.sleep(CLEAN_INTERVAL_MS, stopping.signal);
+    }
+  }
+
+  async function stopAll(): Promise<void> {
+    stopping.abort();
+    hints.unsubscribe();
+    await Promise.all(loops);
+    await leases.stop();
+  }
+
+  return {
+    start: () => {
+      leases.start();
+      loops.push(relay.run(stopping.signal), meter.run(stopping.signal, onError), cleanForever());
+    },
+    stop: () => {
+      stopped ??= stopAll();
+      return stopped;
+    },
+  };
+}

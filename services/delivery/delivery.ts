@@ -1,0 +1,213 @@
+/** Puts delivery's parts together: leases decide which shards are worked on, intake pulls their jobs, the worker sends. */
+import { randomUUID } from "node:crypto";
+import type { ConnectRouter } from "@connectrpc/connect";
+import type { NatsConnection } from "nats";
+import { Counter, Gauge, type Registry } from "prom-client";
+import type { Sql } from "#services/database/client.ts";
+import type { SendJob } from "#services/ledger/claim.ts";
+import type { DatabaseClock } from "#services/ledger/database-clock.ts";
+import { SendKind, shardOf } from "#services/ledger/send.ts";
+import { rescueSends } from "#services/ledger/settle.ts";
+import type { Clock } from "#services/platform/clock.ts";
+import type { Logger } from "#services/platform/log.ts";
+import type { SecretBox } from "#services/platform/secrets.ts";
+import { encodeUnsent } from "#services/queue/jobs.ts";
+import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
+import { ensureConsumer, ensureStream, type StreamOptions } from "#services/queue/streams.ts";
+import { unsentSubject } from "#services/queue/subjects.ts";
+import { Holds } from "./holds.ts";
+import { Intake } from "./intake.ts";
+import { deliveryRoutes } from "./routes.ts";
+import { Settler } from "./settler.ts";
+import { createBotApi } from "./telegram.ts";
+import { Worker, type WorkerOptions } from "./worker.ts";
+
+export interface DeliveryOptions {
+  sql: Sql;
+  nc: NatsConnection;
+  stream: StreamOptions;
+  clock: Clock;
+  databaseClock?: DatabaseClock;
+  apiRoot: string;
+  secretBox: SecretBox;
+  /** The bot that sends previews. */
+  serviceBotToken: string;
+  registry: Registry;
+  log: Logger;
+  /** Timeouts of the Bot API; the rescue follows them by a margin. */
+  timeoutMs?: number;
+  uploadTimeoutMs?: number;
+  rescueMarginMs?: number;
+  limitOf?: WorkerOptions["limitOf"];
+  chatIntervalMs?: number;
+  lease?: { ttlMs?: number; tickMs?: number };
+}
+
+export interface Delivery {
+  routes: (router: ConnectRouter) => void;
+  start(): void;
+  /** Drains: pulls nothing more, finishes what is on the wire, settles, acks, gives up the leases. Safe twice. */
+  stop(): Promise<void>;
+}
+
+const RESCUE_TICK_MS = 1_000;
+/** After the send's timeout, before its claim may be rescued: time for the result to be written. */
+const RESCUE_MARGIN_MS = 5_000;
+
+/** Sealed with the bot's id, so that a token copied to another row opens nothing. */
+export function botTokenContext(botId: number): string {
+  return `bot:${botId}`;
+}
+
+export async function createDelivery(options: DeliveryOptions): Promise<Delivery> {
+  const { sql, nc, clock, databaseClock, log, stream } = options;
+  const { timeoutMs = 10_000, uploadTimeoutMs = 60_000, rescueMarginMs = RESCUE_MARGIN_MS } = options;
+  const onError = (error: unknown) => log.error({ err: error }, "delivery: will be tried again");
+  const jsm = await nc.jetstreamManager();
+  await ensureStream(jsm, stream);
+
+  const api = createBotApi({ apiRoot: options.apiRoot, timeoutMs, uploadTimeoutMs });
+  const openToken = createTokenCache(options.secretBox);
+  const settler = new Settler({ sql, clock, databaseClock, onError });
+  const shards = () => [...leases.fences().keys()];
+  const holds = new Holds({
+    sql,
+    clock,
+    databaseClock,
+    openToken,
+    getMe: api.getMe,
+    shards,
+    onError,
+    onLifted: (botId) => worker.release(botId),
+  });
+  const leases: LeaseKeeper = new LeaseKeeper({
+    sql,
+    clock,
+    role: LeaseRole.delivery,
+    name: `delivery-${randomUUID()}`,
+    ...options.lease,
+    onAcquired: (acquired) => void openShards(acquired).catch(onError),
+    onLost: (lost) => {
+      worker.lose(lost);
+      void intake.close(lost).catch(onError);
+    },
+    drain: async (drained) => {
+      await intake.close(drained);
+      await worker.drain(drained);
+    },
+    onError,
+  });
+  const worker: Worker = new Worker({
+    sql,
+    clock,
+    databaseClock,
+    leases,
+    api,
+    settler,
+    holds,
+    openToken,
+    rescueMs: { text: timeoutMs + rescueMarginMs, media: uploadTimeoutMs + rescueMarginMs },
+    onUnsent: (jobs) => publishUnsent(nc, jobs),
+    onError,
+    limitOf: options.limitOf,
+    chatIntervalMs: options.chatIntervalMs,
+    onOutcome: countOutcomes(options.registry),
+  });
+  const intake = new Intake({
+    nc,
+    jsm,
+    stream,
+    clock,
+    offer: (job, ack) => worker.offer(job, ack),
+    queuedCount: () => worker.queuedCount,
+    onError,
+  });
+  gauge(options.registry, "leadcast_delivery_queued", "Jobs that wait for their place.", () => worker.queuedCount);
+  gauge(options.registry, "leadcast_delivery_in_flight", "Requests on the wire.", () => worker.inFlightCount);
+
+  async function openShards(acquired: number[]): Promise<void> {
+    worker.resume(acquired);
+    const kinds = Object.values(SendKind);
+    await Promise.all(acquired.flatMap((shard) => kinds.map((kind) => ensureConsumer(jsm, shard, kind)))).catch(
+      onError,
+    );
+    intake.open(acquired.filter((shard) => leases.holds(shard)));
+  }
+
+  async function rescueForever(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const rescued = await rescueSends(sql).catch(onError);
+      if (rescued) log.warn({ rescued }, "claims whose owner was silent are unconfirmed now");
+      await clock.sleep(RESCUE_TICK_MS, signal);
+    }
+  }
+
+  const stopping = new AbortController();
+  const loops: Promise<void>[] = [];
+  let stopped: Promise<void> | undefined;
+
+  async function stopAll(): Promise<void> {
+    await intake.closeAll();
+    await worker.stop();
+    await leases.stop();
+    stopping.abort();
+    await Promise.all(loops);
+    await settler.flush();
+    await nc.flush().catch(onError);
+  }
+
+  return {
+    routes: deliveryRoutes({ sql, api, serviceBotToken: options.serviceBotToken, clock }),
+    start: () => {
+      leases.start();
+      worker.start();
+      loops.push(rescueForever(stopping.signal), holds.run(stopping.signal));
+    },
+    stop: () => {
+      stopped ??= stopAll();
+      return stopped;
+    },
+  };
+}
+
+/** Decrypted tokens by sealed text: a replaced token is sealed anew, so an entry is never stale. */
+function createTokenCache(secretBox: SecretBox): (botId: number, sealed: string) => string {
+  const tokens = new Map<string, string>();
+  return (botId, sealed) => {
+    const known = tokens.get(sealed);
+    if (known !== undefined) return known;
+    if (tokens.size >= 10_000) tokens.clear();
+    const token = secretBox.decrypt(sealed, botTokenContext(botId));
+    tokens.set(sealed, token);
+    return token;
+  };
+}
+
+/** Hints to the relays. A lost one costs seconds, so nobody waits for them. */
+function publishUnsent(nc: NatsConnection, jobs: readonly SendJob[]): void {
+  if (nc.isClosed()) return;
+  for (const [shard, ofShard] of Map.groupBy(jobs, (job) => shardOf(job.botId))) {
+    nc.publish(unsentSubject(shard), encodeUnsent(ofShard));
+  }
+}
+
+function countOutcomes(registry: Registry): (outcome: string) => void {
+  const counter = new Counter({
+    name: "leadcast_delivery_outcomes_total",
+    help: "Requests to the Bot API by what came of them.",
+    labelNames: ["outcome"],
+    registers: [registry],
+  });
+  return (outcome) => counter.inc({ outcome });
+}
+
+function gauge(registry: Registry, name: string, help: string, read: () => number): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}
