@@ -15,6 +15,7 @@ import { encodeUnsent } from "#services/queue/jobs.ts";
 import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
 import { ensureConsumer, ensureStream, type StreamOptions } from "#services/queue/streams.ts";
 import { unsentSubject } from "#services/queue/subjects.ts";
+import { Attachments } from "./attachments.ts";
 import { Holds } from "./holds.ts";
 import { Intake } from "./intake.ts";
 import { deliveryRoutes } from "./routes.ts";
@@ -67,6 +68,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   await ensureStream(jsm, stream);
 
   const api = createBotApi({ apiRoot: options.apiRoot, timeoutMs, uploadTimeoutMs });
+  const attachments = new Attachments({ sql, clock, timeoutMs, uploadTimeoutMs });
   const openToken = createTokenCache(options.secretBox);
   const settler = new Settler({ sql, clock, databaseClock, onError });
   const shards = () => [...leases.fences().keys()];
@@ -112,6 +114,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     limitOf: options.limitOf,
     chatIntervalMs: options.chatIntervalMs,
     onOutcome: countOutcomes(options.registry),
+    attach: (send, deliver) => attachments.attach(send, deliver),
   });
   const intake = new Intake({
     nc,

@@ -25,7 +25,9 @@ export type Outcome =
   | { outcome: "bot" }
   | { outcome: "rateLimited"; retryAfterSeconds: number }
   | { outcome: "refused" }
-  | { outcome: "unknown"; reason: SendReason };
+  | { outcome: "unknown"; reason: SendReason }
+  /** No request was written: its time has not come yet, or our right to write it has ended. */
+  | { outcome: "postponed"; reason: SendReason; retryAfterMs?: number };
 
 /** A 429 without a number: what Telegram gives at least. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;

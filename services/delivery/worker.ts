@@ -260,28 +260,36 @@ export class Worker {
   async #attempt(lane: Lane, send: ReadySend["send"]): Promise<SendResult> {
     const { leases, clock, onOutcome, onError } = this.#options;
     if (!leases.holds(lane.shard)) return { result: "putBack", reason: SendReason.leaseLost };
-    let written = false;
+    const wire = { written: false };
     try {
       const message = composeMessage(send, clock.now());
       if (!message) return { result: "failed", reason: SendReason.blankText, leaves: false };
       const token = this.#options.openToken(send.botId, send.bot.tokenSealed);
-      written = true;
-      const outcome = await this.#request(lane, send, message, token);
+      const outcome = await this.#request(lane, send, message, token, wire);
       onOutcome?.(outcome.outcome);
       this.#learn(lane, send.bot, outcome);
       return resultOf(outcome);
     } catch (error) {
       onError(error);
-      return written
+      return wire.written
         ? { result: "unconfirmed", reason: SendReason.connectionCut }
-        : { result: "bodyFault", reason: SendReason.body };
+        : { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
     }
   }
 
-  async #request(lane: Lane, send: ReadySend["send"], message: OutgoingMessage, token: string): Promise<Outcome> {
-    const { api, clock, attach } = this.#options;
+  async #request(
+    lane: Lane,
+    send: ReadySend["send"],
+    message: OutgoingMessage,
+    token: string,
+    wire: { written: boolean },
+  ): Promise<Outcome> {
+    const { api, clock, attach, leases } = this.#options;
     const deliver: Deliver = async (attachment) => {
+      // Sends with media may have waited for their file since the last look.
+      if (!leases.holds(lane.shard)) return { outcome: "postponed", reason: SendReason.leaseLost };
       const startedAt = clock.monotonicMs();
+      wire.written = true;
       const outcome = outcomeOf(await api.send(token, message, attachment));
       if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
       return outcome;
@@ -404,10 +412,15 @@ function resultOf(outcome: Outcome): SendResult {
       return { result: "putBack", reason: SendReason.connectionRefused, retryAfterMs: REFUSED_RETRY_MS };
     case "unknown":
       return { result: "unconfirmed", reason: outcome.reason };
+    case "postponed":
+      return { result: "putBack", reason: outcome.reason, retryAfterMs: outcome.retryAfterMs };
     default:
       return outcome satisfies never;
   }
 }
+
+/** A fault of ours before the request was written (a token that cannot be opened, media that cannot be read). */
+const FAULT_RETRY_MS = 5_000;
 
 /** Nobody listens: the same lead is not tried again at once. */
 const REFUSED_RETRY_MS = 1_000;

@@ -1,0 +1,115 @@
+/**
+ * Media with a send. A bot uploads a file once and reuses the `file_id` that comes back (services/media/file-id.ts): the
+ * first send carries the bytes, the others wait for it with their places in flight, so a bot that uploads claims nothing
+ * more than its lane has room for. A `file_id` that stopped working is forgotten and uploaded again, once per send.
+ */
+import { randomUUID } from "node:crypto";
+import type { Sql } from "#services/database/client.ts";
+import type { ClaimedSend } from "#services/ledger/claim.ts";
+import { SendReason } from "#services/ledger/send.ts";
+import { claimFile, forgetFile, releaseFile, storeFile } from "#services/media/file-id.ts";
+import { openMedia, readMedia } from "#services/media/media.ts";
+import type { Clock } from "#services/platform/clock.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Deliver } from "./worker.ts";
+
+export interface AttachmentsOptions {
+  sql: Sql;
+  clock: Clock;
+  /** How long one upload may take at the Bot API. */
+  uploadTimeoutMs: number;
+  /** How long the answer to a send of a known file may take: what must be left when waiting ends. */
+  timeoutMs: number;
+}
+
+const POLL_MS = 250;
+/** Uploads are leased for their timeout and this. */
+const LEASE_MARGIN_MS = 5_000;
+/** A send that has waited in vain is put back, and comes again after this. */
+const RETRY_MS = 5_000;
+/** Known file_ids kept in memory; a read each saved. */
+const MAX_KNOWN = 10_000;
+
+export class Attachments {
+  readonly #options: AttachmentsOptions;
+  readonly #known = new Map<string, string>();
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options;
+  }
+
+  /** Sends with the body's media. Never throws after a request was written. */
+  async attach(send: ClaimedSend, deliver: Deliver): Promise<Outcome> {
+    const first = await this.#attempt(send, deliver);
+    return first === "forgotten" ? this.#lastAttempt(send, deliver) : first;
+  }
+
+  async #lastAttempt(send: ClaimedSend, deliver: Deliver): Promise<Outcome> {
+    const second = await this.#attempt(send, deliver);
+    return second === "forgotten" ? { outcome: "body", reason: SendReason.media } : second;
+  }
+
+  async #attempt(send: ClaimedSend, deliver: Deliver): Promise<Outcome | "forgotten"> {
+    const file = { botId: send.botId, ref: send.body.media };
+    const owner = randomUUID();
+    const found = await this.#find(file, owner);
+    if (found === "late") return { outcome: "postponed", reason: SendReason.media, retryAfterMs: RETRY_MS };
+    if (found === "upload") return await this.#upload(file, owner, deliver);
+    const outcome = await deliver({ fileId: found.fileId });
+    if (outcome.outcome !== "body" || outcome.reason !== SendReason.media) return outcome;
+    this.#known.delete(keyOf(file));
+    await forgetFile(this.#options.sql, { ...file, fileId: found.fileId });
+    return "forgotten";
+  }
+
+  /** A file_id, or the turn to upload; waits for somebody else's upload as long as a send may still follow. */
+  async #find(file: BotFile, owner: string): Promise<{ fileId: string } | "upload" | "late"> {
+    const { sql, clock, uploadTimeoutMs, timeoutMs } = this.#options;
+    const known = this.#known.get(keyOf(file));
+    if (known !== undefined) return { fileId: known };
+    const leaseMs = uploadTimeoutMs + LEASE_MARGIN_MS;
+    const deadline = clock.monotonicMs() + uploadTimeoutMs - timeoutMs;
+    for (;;) {
+      const claim = await claimFile(sql, { ...file, owner, leaseMs });
+      if ("fileId" in claim) return this.#remember(file, claim.fileId);
+      if ("upload" in claim) return "upload";
+      if (clock.monotonicMs() >= deadline) return "late";
+      await clock.sleep(POLL_MS);
+    }
+  }
+
+  async #upload(file: BotFile, owner: string, deliver: Deliver): Promise<Outcome> {
+    const { sql } = this.#options;
+    let outcome: Outcome | undefined;
+    try {
+      const { fileName } = await openMedia(sql, file.ref);
+      outcome = await deliver({ fileName, open: () => readMedia(sql, file.ref) });
+      return outcome;
+    } finally {
+      await this.#finishUpload(file, owner, outcome).catch(() => {
+        // The lease lapses by itself; what became of the send is known and must not be lost to this.
+      });
+    }
+  }
+
+  async #finishUpload(file: BotFile, owner: string, outcome: Outcome | undefined): Promise<void> {
+    const fileId = outcome?.outcome === "sent" ? outcome.fileId : undefined;
+    if (fileId === undefined) return await releaseFile(this.#options.sql, { ...file, owner });
+    if (await storeFile(this.#options.sql, { ...file, owner, fileId })) this.#remember(file, fileId);
+  }
+
+  #remember(file: BotFile, fileId: string): { fileId: string } {
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    this.#known.set(keyOf(file), fileId);
+    return { fileId };
+  }
+}
+
+interface BotFile {
+  botId: number;
+  ref: string;
+}
+
+function keyOf({ botId, ref }: BotFile): string {
+  return `${botId}:${ref}`;
+}
