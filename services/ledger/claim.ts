@@ -71,8 +71,17 @@ export function randomToken(): number {
 /** Answers for each job, in order. Claims what it can in one transaction; at most a few hundred jobs at once. */
 export async function claimSends(jobs: readonly SendJob[], options: ClaimOptions): Promise<ClaimAnswer[]> {
   if (jobs.length === 0) return [];
-  const answers = await inTransaction(options.sql, (tx) => claimInTransaction(tx, jobs, options));
-  return jobs.map((job) => answers.get(keyOf(job)) ?? { outcome: "stale" });
+  const first = firstOfEach(jobs);
+  const single = jobs.filter((job, i) => first.get(keyOf(job)) === i);
+  const answers = await inTransaction(options.sql, (tx) => claimInTransaction(tx, single, options));
+  return jobs.map((job, i) => (first.get(keyOf(job)) === i && answers.get(keyOf(job))) || { outcome: "stale" });
+}
+
+/** A job that stands in the batch twice gets one answer: were both "claimed", its lead would be messaged twice. */
+function firstOfEach(jobs: readonly SendJob[]): Map<string, number> {
+  const first = new Map<string, number>();
+  for (const [i, job] of jobs.entries()) if (!first.has(keyOf(job))) first.set(keyOf(job), i);
+  return first;
 }
 
 type Answers = Map<string, ClaimAnswer>;
@@ -90,7 +99,7 @@ async function claimInTransaction(
   const within = await applyQuota(tx, admitted, gates, day, answers);
   const deltas = new CounterDeltas();
   if (within.jobs.length > 0) await moveAdmitted(tx, within, gates, { day, offsetMs, options, deltas, answers });
-  if (refused.length > 0) await dropRefused(tx, refused, deltas, answers);
+  if (refused.length > 0) await dropRefused(tx, refused, offsetMs, deltas, answers);
   await deltas.write(tx);
   return answers;
 }
@@ -137,7 +146,7 @@ type Verdict =
 /** What the gates say of a job, before its own row and lead are looked at. */
 export function judgeJob(job: SendJob, gates: Gates): Verdict {
   const bot = gates.bots.get(job.botId);
-  const source = gates.sources.get(job.sourceId);
+  const source = sourceOfKind(gates, job);
   if (!bot) return { verdict: "stale" };
   if (!gates.shards.has(shardOf(job.botId))) return { verdict: "wait", reason: "lease" };
   if (job.kind === SendKind.broadcast && !gates.passed.has(job.sourceId)) return { verdict: "wait", reason: "gate" };
@@ -146,6 +155,12 @@ export function judgeJob(job: SendJob, gates: Gates): Verdict {
   const verdict = job.kind === SendKind.broadcast ? judgeBroadcast(source) : judgeBlock(source);
   if (verdict.verdict !== "admit" || bot.holdReason === HoldReason.none) return verdict;
   return { verdict: "wait", reason: "bot", until: bot.holdUntil ?? undefined };
+}
+
+/** A job that lies about its kind finds no source: otherwise a broadcast would be judged as a block, without gate and cap. */
+function sourceOfKind(gates: Gates, job: SendJob): SourceRow | undefined {
+  const source = gates.sources.get(job.sourceId);
+  return source && source.status < 0 === (job.kind === SendKind.broadcast) ? source : undefined;
 }
 
 function judgeBroadcast(source: SourceRow): Verdict {
@@ -169,11 +184,8 @@ function sortByGate(
 ): { admitted: SendJob[]; refused: (SendJob & { reason: SendReason })[] } {
   const admitted: SendJob[] = [];
   const refused: (SendJob & { reason: SendReason })[] = [];
-  const seen = new Set<string>();
   for (const job of jobs) {
     const key = keyOf(job);
-    if (seen.has(key)) continue;
-    seen.add(key);
     const verdict = judgeJob(job, gates);
     if (verdict.verdict === "admit") admitted.push(job);
     else if (verdict.verdict === "drop") refused.push({ ...job, reason: verdict.reason });
@@ -288,10 +300,11 @@ function quotaChanges(
 async function dropRefused(
   tx: TransactionSql,
   refused: (SendJob & { reason: SendReason })[],
+  offsetMs: number,
   deltas: CounterDeltas,
   answers: Answers,
 ): Promise<void> {
-  recordDropped(await store.updateSourceToDropped(tx, refused), deltas, answers);
+  recordDropped(await store.updateSourceToDropped(tx, refused, offsetMs), deltas, answers);
 }
 
 function recordDropped(rows: store.DroppedRow[], deltas: CounterDeltas, answers: Answers): void {

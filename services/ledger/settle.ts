@@ -7,7 +7,7 @@
  * since is left alone.
  */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import type { ClaimedSend } from "./claim.ts";
+import { type ClaimedSend, keyOf } from "./claim.ts";
 import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
 import { SendKind, SendReason, SendState } from "./send.ts";
@@ -52,9 +52,6 @@ export interface SettleOptions {
   acceptedRevisions?: Map<number, number>;
 }
 
-/** How many leads with a body fault pause a broadcast. */
-export const BODY_FAULT_LIMIT = 5;
-
 type Runs = Map<number, { state: number; run: number; revision: number; acceptedRevision: number }>;
 
 /**
@@ -66,17 +63,23 @@ export async function settleSends(
   options: SettleOptions,
 ): Promise<store.SettledRow[]> {
   if (settlements.length === 0) return [];
-  return await inTransaction(options.sql, (tx) => settleInTransaction(tx, settlements, options));
+  const known = options.acceptedRevisions ?? new Map<number, number>();
+  const accepted = newlyAccepted(settlements, known);
+  const settled = await inTransaction(options.sql, (tx) => settleInTransaction(tx, settlements, accepted, options));
+  // Only now: what a transaction wrote that was undone is not known.
+  for (const [sourceId, revision] of accepted) known.set(sourceId, revision);
+  return settled;
 }
 
 async function settleInTransaction(
   tx: TransactionSql,
   settlements: readonly Settlement[],
+  accepted: ReadonlyMap<number, number>,
   options: SettleOptions,
 ): Promise<store.SettledRow[]> {
   const offsetMs = (options.clock ?? databaseClock).offsetMs();
-  await noteAccepted(tx, settlements, options.acceptedRevisions ?? new Map());
-  const runs = await lockReturning(tx, settlements);
+  const runs = await lockRuns(tx, settlements, accepted);
+  await raiseAccepted(tx, runs, accepted);
   const rows = settlements.map((settlement) => settleRow(settlement, runs)).sort(byKey);
   const settled = await store.updateToSettled(tx, rows, offsetMs);
   const deltas = new CounterDeltas();
@@ -84,7 +87,7 @@ async function settleInTransaction(
   await giveBackQuota(tx, settled, settlements);
   await deltas.write(tx);
   await countFaults(tx, settled, rows);
-  await leaveAudiences(tx, settlements);
+  await leaveAudiences(tx, settled, settlements);
   return settled;
 }
 
@@ -92,34 +95,41 @@ function byKey(a: store.SettleRow, b: store.SettleRow): number {
   return a.sourceId - b.sourceId || a.leadId - b.leadId || a.entry - b.entry;
 }
 
-/** Written once per revision: from then on a body fault is the lead's. */
-async function noteAccepted(
-  tx: TransactionSql,
-  settlements: readonly Settlement[],
-  known: Map<number, number>,
-): Promise<void> {
+/** The revisions that these sends prove accepted, by source; without those that are known to be. */
+function newlyAccepted(settlements: readonly Settlement[], known: ReadonlyMap<number, number>): Map<number, number> {
   const accepted = new Map<number, number>();
   for (const { ticket, result } of settlements) {
     if (result.result !== "sent" || ticket.kind !== SendKind.broadcast) continue;
-    accepted.set(ticket.sourceId, Math.max(accepted.get(ticket.sourceId) ?? 0, ticket.revision));
+    const before = accepted.get(ticket.sourceId) ?? known.get(ticket.sourceId) ?? 0;
+    if (ticket.revision > before) accepted.set(ticket.sourceId, ticket.revision);
   }
-  for (const [sourceId, revision] of [...accepted].sort(([a], [b]) => a - b)) {
-    if ((known.get(sourceId) ?? 0) >= revision) continue;
-    await store.raiseAcceptedRevision(tx, sourceId, revision);
-    known.set(sourceId, revision);
-  }
+  return accepted;
 }
 
-/** Broadcasts whose sends come back: their run may not close between the look and the write. */
-async function lockReturning(tx: TransactionSql, settlements: readonly Settlement[]): Promise<Runs> {
-  const sourceIds = settlements
+/**
+ * Holds the broadcasts that are written to, and those whose sends come back: their run may not close between the look and
+ * the write. All in one statement, so that two settles take them in the same order.
+ */
+async function lockRuns(
+  tx: TransactionSql,
+  settlements: readonly Settlement[],
+  accepted: ReadonlyMap<number, number>,
+): Promise<Runs> {
+  const returning = settlements
     .filter(({ ticket, result }) => ticket.kind === SendKind.broadcast && comesBack(result))
     .map(({ ticket }) => ticket.sourceId);
-  if (sourceIds.length === 0) return new Map();
-  return await store.lockRuns(
-    tx,
-    [...new Set(sourceIds)].sort((a, b) => a - b),
-  );
+  const sourceIds = [...new Set([...returning, ...accepted.keys()])];
+  return sourceIds.length === 0 ? new Map() : await store.lockRuns(tx, sourceIds);
+}
+
+/** Written once per revision: from then on a body fault is the lead's. */
+async function raiseAccepted(tx: TransactionSql, runs: Runs, accepted: ReadonlyMap<number, number>): Promise<void> {
+  for (const [sourceId, revision] of accepted) {
+    const run = runs.get(sourceId);
+    if (run === undefined || run.acceptedRevision >= revision) continue;
+    await store.raiseAcceptedRevision(tx, sourceId, revision);
+    run.acceptedRevision = revision;
+  }
 }
 
 function comesBack(result: SendResult): boolean {
@@ -185,26 +195,34 @@ async function giveBackQuota(
   settled: store.SettledRow[],
   settlements: readonly Settlement[],
 ): Promise<void> {
-  const accounts = await accountsOf(tx, settlements);
+  const rows = settled.filter(
+    ({ quotaDay, state }) => quotaDay !== null && state !== SendState.sent && state !== SendState.unconfirmed,
+  );
+  if (rows.length === 0) return;
+  const accounts = await accountsOf(tx, rows, settlements);
   const back = new Map<string, { accountId: number; day: string; used: number }>();
-  for (const row of settled) {
-    if (row.quotaDay === null || row.state === SendState.sent || row.state === SendState.unconfirmed) continue;
-    const accountId = accounts.get(row.sourceId);
-    if (accountId === undefined) continue;
-    const key = `${accountId}:${row.quotaDay}`;
-    const entry = back.get(key) ?? { accountId, day: row.quotaDay, used: 0 };
+  for (const { sourceId, quotaDay } of rows) {
+    const accountId = accounts.get(sourceId)!;
+    const key = `${accountId}:${quotaDay}`;
+    const entry = back.get(key) ?? { accountId, day: quotaDay!, used: 0 };
     entry.used -= 1;
     back.set(key, entry);
   }
   await store.addQuota(tx, [...back.values()]);
 }
 
-async function accountsOf(tx: TransactionSql, settlements: readonly Settlement[]): Promise<Map<number, number>> {
+/** By source. Where the ticket does not know its account the bot does: it outlives the broadcast's generation. */
+async function accountsOf(
+  tx: TransactionSql,
+  rows: store.SettledRow[],
+  settlements: readonly Settlement[],
+): Promise<Map<number, number>> {
   const accounts = new Map(settlements.map(({ ticket }) => [ticket.sourceId, ticket.accountId]));
-  const unknown = [...accounts].filter(([, accountId]) => accountId === UNKNOWN_ACCOUNT).map(([sourceId]) => sourceId);
+  const unknown = rows.filter((row) => accounts.get(row.sourceId) === UNKNOWN_ACCOUNT);
   if (unknown.length === 0) return accounts;
-  const found = await store.selectAccounts(tx, unknown);
-  return new Map([...accounts].filter(([, accountId]) => accountId !== UNKNOWN_ACCOUNT).concat([...found]));
+  const ofBots = await store.selectAccountsOfBots(tx, [...new Set(unknown.map((row) => row.botId))]);
+  for (const { sourceId, botId } of unknown) accounts.set(sourceId, ofBots.get(botId)!);
+  return accounts;
 }
 
 async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows: store.SettleRow[]): Promise<void> {
@@ -223,9 +241,15 @@ async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows
   for (const { sourceId, revision, leads } of faults.values()) await store.addFaultLeads(tx, sourceId, revision, leads);
 }
 
-async function leaveAudiences(tx: TransactionSql, settlements: readonly Settlement[]): Promise<void> {
+/** Only for results that still counted: a chat that came back is not taken away by an answer that was written before. */
+async function leaveAudiences(
+  tx: TransactionSql,
+  settled: store.SettledRow[],
+  settlements: readonly Settlement[],
+): Promise<void> {
+  const written = new Set(settled.map(keyOf));
   const chats = settlements.flatMap(({ ticket, result }) =>
-    result.result === "failed" && result.leaves
+    result.result === "failed" && result.leaves && written.has(keyOf(ticket))
       ? [{ botId: ticket.botId, chatId: ticket.chatId, reason: result.reason }]
       : [],
   );

@@ -35,7 +35,12 @@ export async function selectToday(tx: TransactionSql, offsetMs: number): Promise
   return row!.day;
 }
 
-/** The shards that this owner still holds under the fences it was told; held until the transaction ends. */
+/**
+ * The shards that this owner still holds under the fences it was told; held until the transaction ends.
+ *
+ * KEY SHARE keeps out a new owner, who takes the row FOR UPDATE, but not the renewal: with SHARE, claims that overlap would
+ * keep their own replica's renewal waiting until the lease is lost.
+ */
 export async function lockLeases(
   tx: TransactionSql,
   role: number,
@@ -46,7 +51,7 @@ export async function lockLeases(
     JOIN unnest(${[...leases.keys()]}::smallint[], ${[...leases.values()]}::bigint[]) AS k (shard, fence)
       ON l.shard = k.shard AND l.fence = k.fence
     WHERE l.role = ${role} AND l.expires_at > clock_timestamp()
-    FOR SHARE OF l`;
+    FOR KEY SHARE OF l`;
   return new Set(rows.map((row) => row.shard));
 }
 
@@ -171,7 +176,7 @@ export async function updateToSending(tx: TransactionSql, input: ClaimInput): Pr
   return await tx<ClaimedRow[]>`
     UPDATE send s SET state = ${SendState.sending}, claim_token = ${input.token},
       rescue_at = clock_timestamp() + g.rescue_ms * interval '1 ms', revision = g.revision,
-      quota_day = CASE WHEN s.kind = ${SendKind.broadcast} THEN ${input.day}::date END, attempts = s.attempts + 1,
+      quota_day = CASE WHEN s.kind = ${SendKind.broadcast} THEN ${input.day}::date END, attempts = least(s.attempts + 1, 32767),
       reason = 0, due_at = NULL, settled_at = NULL
     FROM unnest(${jobs.map((j) => j.sourceId)}::bigint[], ${jobs.map((j) => j.leadId)}::bigint[],
       ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.botId)}::bigint[]) AS k (source_id, lead_id, entry, bot_id)
@@ -224,16 +229,23 @@ export async function updateToDropped(tx: TransactionSql, input: ClaimInput): Pr
     RETURNING s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, s.bot_id AS "botId", s.reason`;
 }
 
-/** queued → dropped for jobs of a source that sends nothing now and never will to these rows (a block that is off). */
+/**
+ * queued → dropped for jobs of a source that sends nothing now, for good (a block that is off). Only what is due: a job may
+ * be forged, and the block may be on again by then.
+ */
 export async function updateSourceToDropped(
   tx: TransactionSql,
-  jobs: { sourceId: number; leadId: number; entry: number; reason: SendReason }[],
+  jobs: { sourceId: number; leadId: number; entry: number; botId: number; reason: SendReason }[],
+  offsetMs: number,
 ): Promise<DroppedRow[]> {
   return await tx<DroppedRow[]>`
     UPDATE send s SET state = ${SendState.dropped}, settled_at = clock_timestamp(), due_at = NULL, reason = k.reason
     FROM unnest(${jobs.map((j) => j.sourceId)}::bigint[], ${jobs.map((j) => j.leadId)}::bigint[],
-      ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.reason)}::smallint[]) AS k (source_id, lead_id, entry, reason)
-    WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.state = ${SendState.queued}
+      ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.botId)}::bigint[], ${jobs.map((j) => j.reason)}::smallint[])
+      AS k (source_id, lead_id, entry, bot_id, reason)
+    WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
+      AND s.state = ${SendState.queued}
+      AND (s.due_at IS NULL OR s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms')
     RETURNING s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, s.bot_id AS "botId", s.reason`;
 }
 
@@ -295,12 +307,11 @@ export async function lockRuns(
   return new Map(rows.map((row) => [row.sourceId, row]));
 }
 
-/** Whose broadcasts these sources are; one that is gone is left out. */
-export async function selectAccounts(tx: TransactionSql, sourceIds: number[]): Promise<Map<number, number>> {
-  const rows = await tx<{ sourceId: number; accountId: number }[]>`
-    SELECT source_id AS "sourceId", account_id AS "accountId" FROM broadcast
-    WHERE source_id = ANY(${sourceIds}::bigint[])`;
-  return new Map(rows.map((row) => [row.sourceId, row.accountId]));
+/** Whose bots these are. A bot never changes hands. */
+export async function selectAccountsOfBots(tx: TransactionSql, botIds: number[]): Promise<Map<number, number>> {
+  const rows = await tx<{ id: number; accountId: number }[]>`
+    SELECT id, account_id AS "accountId" FROM bot WHERE id = ANY(${botIds}::bigint[])`;
+  return new Map(rows.map((row) => [row.id, row.accountId]));
 }
 
 /** Notes that the Bot API has accepted this revision of the body for some lead. */
@@ -340,10 +351,15 @@ export async function updateToRescued(
   tx: TransactionSql,
   limit: number,
 ): Promise<{ sourceId: number; botId: number }[]> {
+  // A literal: a plan that is made for any state cannot use the index of those on the wire.
+  const sending = tx.unsafe(String(SendState.sending));
   return await tx<{ sourceId: number; botId: number }[]>`
+    WITH k AS (
+      SELECT source_id, lead_id, entry FROM send
+      WHERE state = ${sending} AND rescue_at < clock_timestamp()
+      ORDER BY rescue_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
     UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.ownerGone}, settled_at = clock_timestamp()
-    FROM (SELECT source_id, lead_id, entry FROM send WHERE state = ${SendState.sending} AND rescue_at < clock_timestamp()
-      ORDER BY rescue_at LIMIT ${limit} FOR UPDATE SKIP LOCKED) AS k
+    FROM k
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.state = ${SendState.sending}
     RETURNING s.source_id AS "sourceId", s.bot_id AS "botId"`;
 }
