@@ -7,9 +7,9 @@ import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.t
 import { checkDatabase, createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
+import { checkMediaRef } from "#services/media/media.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { ConfigError, portVar, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
-import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
@@ -60,9 +60,7 @@ await runProcess({
         sql,
         clock: systemClock,
         meter,
-        checkMedia: async (_sql, _accountId, body) => {
-          if (body.media !== "") throw new DomainError(ErrorReason.INVALID_ARGUMENT, "media: unknown media", { field: "media" });
-        },
+        checkMedia: checkMediaRef,
         sendPreview: (accountId, broadcastId) => sendToMyself(sql, delivery, accountId, broadcastId),
       }),
       services: [BroadcastService],

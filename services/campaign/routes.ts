@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import {
   CampaignService,
+  HandleUpdateResponseSchema,
   ListBlocksResponseSchema,
   ListCampaignsResponseSchema,
   PutBotResponseSchema,
@@ -10,9 +11,12 @@ import {
   SaveBlockResponseSchema,
   SetLeadReachableResponseSchema,
   SetLeadStatusResponseSchema,
+  UploadMediaResponseSchema,
 } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
+import { uploadMedia } from "#services/media/media.ts";
+import { createTurns } from "#services/media/turns.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
@@ -21,6 +25,7 @@ import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";
 import { selectCampaigns } from "./campaign-store.ts";
 import { deleteLead } from "./delete-lead.ts";
+import { handleUpdate } from "./handle-update.ts";
 import { updateOptedOut, updateReachable } from "./lead-store.ts";
 import {
   blockToMessage,
@@ -64,6 +69,8 @@ export function createCampaignRoutes(options: CampaignRoutesOptions): (router: C
       ...campaignHandlers(options),
       ...blockHandlers(options),
       ...leadHandlers(options),
+      ...updateHandlers(options),
+      ...mediaHandlers(options),
     });
   };
 }
@@ -151,6 +158,28 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
     deleteLead: async ({ accountId, leadId }) => {
       await deleteLead(sql, { accountId: Number(accountId), leadId: Number(leadId) });
       return {};
+    },
+  };
+}
+
+function updateHandlers({ sql }: CampaignRoutesOptions): Handlers {
+  return {
+    handleUpdate: async ({ botId, updateJson, webhookSecret }) => {
+      const replyJson = await handleUpdate(sql, { botId: Number(botId), updateJson, webhookSecret });
+      return create(HandleUpdateResponseSchema, { replyJson });
+    },
+  };
+}
+
+/** A long video is written for a second or two: most of the connections stay free for everything else. */
+const UPLOAD_TURNS = { maxRunning: 3, maxWaiting: 12 };
+
+function mediaHandlers({ sql }: CampaignRoutesOptions): Handlers {
+  const turns = createTurns(UPLOAD_TURNS);
+  return {
+    uploadMedia: async ({ accountId, content }, { signal }) => {
+      const { ref, mediaType } = await turns.take(() => uploadMedia(sql, Number(accountId), content), signal);
+      return create(UploadMediaResponseSchema, { media: ref, mediaType });
     },
   };
 }

@@ -1,10 +1,10 @@
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { loadEntitlement } from "#services/entitlement/entitlement.ts";
+import { checkMediaRef } from "#services/media/media.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { applyPatch, type Block, type BlockPatch, bodyChanged, checkBlock } from "./block.ts";
 import { campaignBelongsTo, insertZeroBlock, lockBlock, updateBlock } from "./block-store.ts";
 import type { Queries } from "./bot-store.ts";
-import { checkMediaRef } from "./media.ts";
 
 /** Names one block of one customer. */
 export interface BlockRef {
@@ -27,8 +27,8 @@ export async function saveBlock(
     const stored = await lockOrCreate(tx, ref);
     const block = applyPatch(stored, patch);
     const parsed = checkBlock(block, entitlement);
-    // Nothing can be uploaded yet, so no account has anything under any ref.
-    checkMediaRef(block.body, undefined);
+    // By the other client and outside the transaction: media stays as it is.
+    await checkMediaRef(sql, ref.accountId, block.body);
     const newBody = bodyChanged(stored.body, block.body);
     await updateBlock(tx, ref.campaignId, block, { parsed, newBody });
     return block;

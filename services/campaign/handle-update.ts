@@ -1,0 +1,60 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Sql } from "#services/database/client.ts";
+import { retryCollisions } from "#services/database/retry.ts";
+import { notYours } from "#services/platform/domain-error.ts";
+import { updateReachable } from "./lead-store.ts";
+import { callbackAnswer, readUpdate, type UpdateEvent } from "./update.ts";
+import { selectWebhookSecret, updateChatOptedOut } from "./update-store.ts";
+
+export interface UpdateInput {
+  botId: number;
+  /** As Telegram sent it. */
+  updateJson: string;
+  /** What came in the secret-token header; undefined where the caller has verified the update. */
+  webhookSecret: string | undefined;
+}
+
+/**
+ * Takes in one update of a bot. Telegram repeats updates, so everything may come again. What is queued is left alone: the
+ * claim of each send looks at its lead.
+ *
+ * Throws DomainError NOT_YOURS for an unknown bot and for a wrong secret alike, INVALID_ARGUMENT for what is no update.
+ * @returns JSON of the Bot API call that answers the update; empty for none.
+ */
+export async function handleUpdate(sql: Sql, { botId, updateJson, webhookSecret }: UpdateInput): Promise<string> {
+  const secret = await selectWebhookSecret(sql, botId);
+  const verified = webhookSecret === undefined || isSecret(webhookSecret, secret);
+  if (secret === undefined || !verified) throw notYours("bot");
+  return await applyEvent(sql, botId, readUpdate(updateJson));
+}
+
+/** In constant time: digests have one length. An empty stored secret, which no bot of ours has, opens to nobody. */
+function isSecret(given: string, stored = ""): boolean {
+  const equal = timingSafeEqual(digest(given), digest(stored));
+  return equal && stored !== "";
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+async function applyEvent(sql: Sql, botId: number, event: UpdateEvent): Promise<string> {
+  switch (event.kind) {
+    case "unsubscribe": {
+      const { callbackId, campaignId, chatId } = event;
+      const confirmed = await updateChatOptedOut(sql, { botId, campaignId, chatId });
+      return callbackAnswer(callbackId, { confirmed });
+    }
+    case "otherButton":
+      return callbackAnswer(event.callbackId, { confirmed: false });
+    case "reachability": {
+      const { chatId, reachable } = event;
+      await retryCollisions(() => updateReachable(sql, { botId, chatId, reachable }));
+      return "";
+    }
+    case "none":
+      return "";
+    default:
+      return event satisfies never;
+  }
+}

@@ -1,0 +1,105 @@
+/** Reads Telegram's updates. Anyone can make a bot receive nearly anything: nothing here is believed to be complete. */
+import { parseUnsubscribeData } from "#services/message/render.ts";
+import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
+
+/** What an update means for leads. */
+export type UpdateEvent =
+  /** The unsubscribe button of one of our messages was tapped. */
+  | { kind: "unsubscribe"; callbackId: string; campaignId: number; chatId: number }
+  /** Some other button: it spins until it is answered. */
+  | { kind: "otherButton"; callbackId: string }
+  /** A private chat has blocked the bot, or is known to be reachable. */
+  | { kind: "reachability"; chatId: number; reachable: boolean }
+  /** Nothing that concerns us. */
+  | { kind: "none" };
+
+/** What the person reads who has unsubscribed. */
+export const UNSUBSCRIBED_TEXT = "You will get no more messages.";
+
+/**
+ * Reads one update as Telegram sent it.
+ *
+ * Throws DomainError INVALID_ARGUMENT for what is not a JSON object. The message holds nothing of the update, which is
+ * people's data.
+ */
+export function readUpdate(json: string): UpdateEvent {
+  const update = parsed(json);
+  const callback = objectAt(update, "callback_query");
+  if (callback !== undefined) return readCallback(callback);
+  const member = objectAt(update, "my_chat_member");
+  if (member !== undefined) return readMember(member);
+  // Whoever writes to the bot has not blocked it.
+  const chatId = privateChatOf(objectAt(update, "message"));
+  return chatId === undefined ? { kind: "none" } : { kind: "reachability", chatId, reachable: true };
+}
+
+function parsed(json: string): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw notAnUpdate();
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw notAnUpdate();
+  return value;
+}
+
+function notAnUpdate(): DomainError {
+  return new DomainError(
+    ErrorReason.INVALID_ARGUMENT,
+    "The update is not a JSON object: pass it on as Telegram sent it.",
+    { field: "update_json" },
+  );
+}
+
+function readCallback(callback: object): UpdateEvent {
+  const callbackId = valueAt(callback, "id");
+  if (typeof callbackId !== "string" || callbackId === "") return { kind: "none" };
+  const data = valueAt(callback, "data");
+  const campaignId = typeof data === "string" ? parseUnsubscribeData(data) : undefined;
+  // The message can be missing when it is old; in a private chat the person's id is the chat's.
+  const chatId = idAt(objectAt(objectAt(callback, "message"), "chat")) ?? idAt(objectAt(callback, "from"));
+  if (campaignId === undefined || chatId === undefined) return { kind: "otherButton", callbackId };
+  return { kind: "unsubscribe", callbackId, campaignId, chatId };
+}
+
+/** In a private chat the bot is a member, or kicked: that is how Telegram puts "blocked". */
+function readMember(change: object): UpdateEvent {
+  const chatId = privateChatOf(change);
+  const status = valueAt(objectAt(change, "new_chat_member"), "status");
+  if (chatId === undefined || (status !== "kicked" && status !== "member")) return { kind: "none" };
+  return { kind: "reachability", chatId, reachable: status === "member" };
+}
+
+function privateChatOf(holder: object | undefined): number | undefined {
+  const chat = objectAt(holder, "chat");
+  return valueAt(chat, "type") === "private" ? idAt(chat) : undefined;
+}
+
+function idAt(holder: object | undefined): number | undefined {
+  const id = valueAt(holder, "id");
+  return typeof id === "number" && Number.isSafeInteger(id) && id !== 0 ? id : undefined;
+}
+
+function objectAt(holder: object | undefined, name: string): object | undefined {
+  const value = valueAt(holder, name);
+  return typeof value === "object" && value !== null ? value : undefined;
+}
+
+/** Own properties only: an update may have any names. */
+function valueAt(holder: object | undefined, name: string): unknown {
+  if (holder === undefined || !Object.hasOwn(holder, name)) return undefined;
+  return (holder as Record<string, unknown>)[name];
+}
+
+/**
+ * The Bot API call that answers a button, for the reply to the webhook request.
+ * @param confirmed shows the person that the messages have ended.
+ */
+export function callbackAnswer(callbackId: string, { confirmed }: { confirmed: boolean }): string {
+  return JSON.stringify({
+    method: "answerCallbackQuery",
+    callback_query_id: callbackId,
+    ...(confirmed && { text: UNSUBSCRIBED_TEXT, show_alert: true }),
+  });
+}

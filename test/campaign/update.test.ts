@@ -1,0 +1,127 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { callbackAnswer, readUpdate } from "#services/campaign/update.ts";
+import { unsubscribeData } from "#services/message/render.ts";
+import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
+
+const chat = { id: 501, type: "private" };
+const group = { id: -100, type: "supergroup" };
+const read = (update: object) => readUpdate(JSON.stringify({ update_id: 1, ...update }));
+const tap = (callback: object) => read({ callback_query: { id: "77", from: { id: 900 }, ...callback } });
+const member = (status: string, of: object = chat) =>
+  read({ my_chat_member: { chat: of, new_chat_member: { status } } });
+
+describe("readUpdate", () => {
+  test("reads a tap on the unsubscribe button: campaign from its data, chat from its message", () => {
+    const data = unsubscribeData(12);
+    const event = { kind: "unsubscribe", callbackId: "77", campaignId: 12, chatId: 501 } as const;
+    expect(tap({ data, message: { chat, text: "Hi" } })).toEqual(event);
+    expect(tap({ data, message: { chat, message_id: 5, date: 0 } })).toEqual(event);
+    expect(tap({ data, message: { chat: group } })).toEqual({ ...event, chatId: -100 });
+    expect(tap({ data })).toEqual({ ...event, chatId: 900 });
+    expect(tap({ data, message: null })).toEqual({ ...event, chatId: 900 });
+  });
+
+  test("reads any other button as one to be answered", () => {
+    const event = { kind: "otherButton", callbackId: "77" } as const;
+    for (const data of [
+      undefined,
+      "",
+      "unsub:",
+      "unsub:0",
+      "unsub:-1",
+      "unsub:1e3",
+      `unsub:${2 ** 60}`,
+      12,
+      "buy:12",
+    ]) {
+      expect(tap({ data, message: { chat } })).toEqual(event);
+    }
+    expect(tap({ data: unsubscribeData(12), from: {} })).toEqual(event);
+    expect(tap({ id: 77 })).toEqual({ kind: "none" });
+  });
+
+  test("reads block and unblock of a private chat, and of no other", () => {
+    expect(member("kicked")).toEqual({ kind: "reachability", chatId: 501, reachable: false });
+    expect(member("member")).toEqual({ kind: "reachability", chatId: 501, reachable: true });
+    expect(member("left")).toEqual({ kind: "none" });
+    expect(member("kicked", group)).toEqual({ kind: "none" });
+  });
+
+  test("reads a private message as proof that the chat can be reached", () => {
+    expect(read({ message: { chat, text: "/start" } })).toEqual({
+      kind: "reachability",
+      chatId: 501,
+      reachable: true,
+    });
+    expect(read({ message: { chat: group, text: "/start" } })).toEqual({ kind: "none" });
+  });
+
+  test("passes over everything else", () => {
+    for (const update of [{}, { edited_message: { chat } }, { message: 1 }, { my_chat_member: [] }]) {
+      expect(read(update)).toEqual({ kind: "none" });
+    }
+    for (const id of [0, 1.5, 2 ** 60, "501", null]) {
+      expect(read({ message: { chat: { ...chat, id } } })).toEqual({ kind: "none" });
+    }
+  });
+
+  test("refuses what is not a JSON object, and repeats nothing of it", () => {
+    for (const json of ["", "secret words", "[]", "null", '"secret"', "1", '{"message": {"text": "secret"']) {
+      try {
+        readUpdate(json);
+        throw new Error("It was expected to be refused, and passed.");
+      } catch (error) {
+        expect(error).toMatchObject({ reason: ErrorReason.INVALID_ARGUMENT, field: "update_json" });
+        expect(Bun.inspect(error)).not.toContain("secret");
+      }
+    }
+  });
+
+  test("answers or refuses, whatever it is given", () => {
+    const names = fc.constantFrom(
+      "callback_query",
+      "my_chat_member",
+      "message",
+      "chat",
+      "from",
+      "id",
+      "data",
+      "__proto__",
+    );
+    const { tree } = fc.letrec((tie) => ({
+      tree: fc.oneof({ maxDepth: 5 }, fc.jsonValue({ maxDepth: 1 }), fc.dictionary(names, tie("tree"))),
+    }));
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          tree.map((value) => JSON.stringify(value) ?? ""),
+        ),
+        (json) => {
+          try {
+            expect(readUpdate(json)).toHaveProperty("kind");
+          } catch (error) {
+            if (!(error instanceof DomainError)) throw error;
+          }
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("callbackAnswer", () => {
+  test("is a call of answerCallbackQuery, with words for who has unsubscribed", () => {
+    expect(JSON.parse(callbackAnswer('7"7', { confirmed: true }))).toEqual({
+      method: "answerCallbackQuery",
+      callback_query_id: '7"7',
+      text: "You will get no more messages.",
+      show_alert: true,
+    });
+    expect(JSON.parse(callbackAnswer("77", { confirmed: false }))).toEqual({
+      method: "answerCallbackQuery",
+      callback_query_id: "77",
+    });
+  });
+});
