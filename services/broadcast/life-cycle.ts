@@ -108,9 +108,8 @@ export async function reviewBroadcast(
   return await inTransaction(sql, async (tx) => {
     const broadcast = await lockWithGate(tx, accountId, broadcastId);
     if (!broadcast || broadcast.state !== BroadcastState.running) return broadcast?.state;
-    const left = await countLeft(tx, broadcast.sourceId);
-    if (left === 0) return await writeState(tx, broadcast, "finish");
-    const pauseReason = bodyFaultReason(broadcast, left);
+    if ((await countLeft(tx, broadcast.sourceId)) === 0) return await writeState(tx, broadcast, "finish");
+    const pauseReason = await bodyFaultReason(tx, broadcast);
     return pauseReason === undefined ? broadcast.state : await writeState(tx, broadcast, "pause", pauseReason);
   });
 }
@@ -129,11 +128,12 @@ async function writeState(
 /** How many leads with a fault of the body pause a broadcast whose body nobody has received. */
 const BODY_FAULT_LIMIT = 5;
 
-function bodyFaultReason(broadcast: BroadcastRow, left: number): string | undefined {
-  const counted = broadcast.faultRevision === broadcast.revision && broadcast.acceptedRevision < broadcast.revision;
-  if (!counted || broadcast.faultLeads === 0) return undefined;
-  if (broadcast.faultLeads < Math.min(BODY_FAULT_LIMIT, left)) return undefined;
-  return `Telegram refused this message for ${broadcast.faultLeads} leads and accepted it for none. Check text, media and link, then resume.`;
+async function bodyFaultReason(tx: TransactionSql, broadcast: BroadcastRow): Promise<string | undefined> {
+  const { faultLeads, faultRevision, revision, acceptedRevision } = broadcast;
+  if (faultLeads === 0 || faultRevision !== revision || acceptedRevision >= revision) return undefined;
+  // Rows and not the count: some of those that met it may be gone since.
+  if (faultLeads < BODY_FAULT_LIMIT && (await store.hasUntriedSends(tx, broadcast))) return undefined;
+  return `Telegram refused this message for ${faultLeads} leads and accepted it for none. Check text, media and link, then resume.`;
 }
 
 /** Queued and on the wire. */
@@ -182,5 +182,7 @@ async function lockWithGate(
     if (!broadcast || broadcast.sourceId === sourceId) break;
     sourceId = broadcast.sourceId;
   }
-  return await store.lockBroadcast(tx, accountId, broadcastId);
+  if (!(await store.lockBroadcast(tx, accountId, broadcastId))) return undefined;
+  // Read again, in a statement of its own: one that waited for an edit sees the new row, but the scope of before it.
+  return await store.selectBroadcast(tx, accountId, broadcastId);
 }

@@ -1,7 +1,7 @@
 /** What the relay asks Postgres. The predicate *sendable now* stands here as the claim applies it (services/ledger/store.ts). */
 import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
 
 /** A running broadcast, whether or not it may send now. */
 export interface RunningBroadcast {
@@ -45,10 +45,10 @@ export interface RelayBot {
 export async function selectRelayBots(sql: Sql, shards: number[], offsetMs: number): Promise<RelayBot[]> {
   return await sql<RelayBot[]>`
     SELECT b.id AS "botId", b.account_id AS "accountId", b.messages_per_second AS "messagesPerSecond",
-      l.bot_id IS NOT NULL AS held,
+      EXISTS (SELECT FROM lane l WHERE l.bot_id IN (${ALL_BOTS}, b.id)
+        AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')) AS held,
       EXISTS (SELECT FROM campaign c JOIN block k ON k.campaign_id = c.id WHERE c.bot_id = b.id) AS "followUps"
-    FROM bot b LEFT JOIN lane l ON l.bot_id = b.id
-      AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+    FROM bot b
     WHERE b.id % ${SHARD_COUNT} = ANY(${shards}::bigint[])`;
 }
 

@@ -1,6 +1,6 @@
 /** Statements on broadcasts; transactions are in life-cycle.ts. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { type HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
+import { ALL_BOTS, type HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
 import type { MessageBody } from "#services/message/body.ts";
 import type { ParsedText } from "#services/message/markdown.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
@@ -243,6 +243,18 @@ export async function clearFaults(tx: TransactionSql, broadcastId: number, sourc
   await tx`UPDATE broadcast SET fault_revision = 0, fault_leads = 0 WHERE id = ${broadcastId}`;
 }
 
+/** Whether a send of the open run is on the wire, or waits and has not met a fault of this revision of the body. */
+export async function hasUntriedSends(
+  tx: TransactionSql,
+  { sourceId, run, revision }: Pick<BroadcastRow, "sourceId" | "run" | "revision">,
+): Promise<boolean> {
+  const [row] = await tx<{ untried: boolean }[]>`
+    SELECT (SELECT coalesce(sum(sending), 0) FROM send_counter WHERE source_id = ${sourceId}) > 0
+      OR EXISTS (SELECT FROM send WHERE source_id = ${sourceId} AND state = ${SendState.queued}
+        AND kind = ${SendKind.broadcast} AND run = ${run} AND fault_revision <> ${revision}) AS untried`;
+  return row!.untried;
+}
+
 /** The cap and what is used of it on the UTC day of Postgres' clock. */
 export async function selectQuota(
   sql: Sql,
@@ -305,8 +317,8 @@ export interface HeldBot {
 /** The account's bots that may not send now; at most 100. */
 export async function selectHeldBots(sql: Sql, accountId: number, offsetMs: number): Promise<HeldBot[]> {
   return await sql<HeldBot[]>`
-    SELECT l.bot_id AS "botId", l.reason, l.hold_until AS until FROM lane l JOIN bot b ON b.id = l.bot_id
-    WHERE b.account_id = ${accountId}
+    SELECT l.bot_id AS "botId", l.reason, l.hold_until AS until FROM lane l LEFT JOIN bot b ON b.id = l.bot_id
+    WHERE (b.account_id = ${accountId} OR l.bot_id = ${ALL_BOTS})
       AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
     ORDER BY l.bot_id LIMIT 100`;
 }

@@ -18,6 +18,7 @@ import { unsentSubject } from "#services/queue/subjects.ts";
 import { Attachments } from "./attachments.ts";
 import { Holds } from "./holds.ts";
 import { Intake } from "./intake.ts";
+import { holdIfRestored } from "./restore.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { Settler } from "./settler.ts";
 import { createBotApi } from "./telegram.ts";
@@ -33,6 +34,8 @@ export interface DeliveryOptions {
   secretBox: SecretBox;
   /** The bot that sends previews. */
   serviceBotToken: string;
+  /** Where Telegram reaches the gateway, for setWebhook. */
+  publicUrl?: string;
   registry: Registry;
   log: Logger;
   /** Timeouts of the Bot API; the rescue follows them by a margin. */
@@ -66,6 +69,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   const onError = (error: unknown) => log.error({ err: error }, "delivery: will be tried again");
   const jsm = await nc.jetstreamManager();
   await ensureStream(jsm, stream);
+  if (await holdIfRestored(sql)) log.error("the database was restored or failed over: all sending is held");
 
   const api = createBotApi({ apiRoot: options.apiRoot, timeoutMs, uploadTimeoutMs });
   const attachments = new Attachments({ sql, clock, timeoutMs, uploadTimeoutMs });
@@ -160,7 +164,17 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   }
 
   return {
-    routes: deliveryRoutes({ sql, api, serviceBotToken: options.serviceBotToken, clock }),
+    routes: deliveryRoutes({
+      sql,
+      api,
+      serviceBotToken: options.serviceBotToken,
+      clock,
+      databaseClock,
+      openToken,
+      publicUrl: options.publicUrl,
+      jsm,
+      stream,
+    }),
     start: () => {
       leases.start();
       worker.start();

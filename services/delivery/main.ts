@@ -25,6 +25,7 @@ const Config = Type.Object({
   DELIVERY_PORT: portVar(7004),
   RPC_TOKENS: rpcTokensVar,
   SECRET_KEYS: secretKeysVar,
+  PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
   SERVICE_BOT_TOKEN: Type.String({ minLength: 1 }),
   /** For throw-away databases only: start although a crash of Postgres could lose what was sent. */
   ALLOW_UNSAFE_DATABASE: Type.Boolean({ default: false }),
@@ -51,6 +52,7 @@ await runProcess({
       apiRoot: config.TELEGRAM_API_ROOT,
       secretBox: createSecretBox(config.SECRET_KEYS),
       serviceBotToken: config.SERVICE_BOT_TOKEN,
+      publicUrl: config.PUBLIC_URL,
       registry: metrics.registry,
       log,
     });

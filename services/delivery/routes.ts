@@ -1,13 +1,22 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { type OperationsOptions, operations } from "./operations.ts";
 import { createPreviews, type PreviewOptions } from "./previews.ts";
+import { setWebhook, type WebhookOptions } from "./webhooks.ts";
 
-export function deliveryRoutes(options: PreviewOptions): (router: ConnectRouter) => void {
+export function deliveryRoutes(
+  options: PreviewOptions & WebhookOptions & OperationsOptions,
+): (router: ConnectRouter) => void {
   const sendPreview = createPreviews(options);
   return (router) => {
     router.service(DeliveryService, {
+      ...operations(options),
       sendPreview: async ({ accountId, chatId, text, button, link }) => {
         await sendPreview(Number(accountId), { chatId: Number(chatId), text, button, link });
+        return {};
+      },
+      setWebhook: async ({ botId }) => {
+        await setWebhook(options, Number(botId));
         return {};
       },
     });

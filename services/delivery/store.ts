@@ -1,6 +1,6 @@
 /** Delivery's own statements: bots and what stands in their lanes' way. Claim and settle are the ledger's. */
-import type { Sql } from "#services/database/client.ts";
-import { HoldReason, SHARD_COUNT } from "#services/ledger/send.ts";
+import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { HoldReason, SendKind, SendReason, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
 
 export interface LaneHold {
   botId: number;
@@ -61,4 +61,100 @@ export async function takePreviewTurn(sql: Sql, accountId: number, intervalSecon
     WHERE p.taken_at <= clock_timestamp() - ${intervalSeconds} * interval '1 second'
     RETURNING 1`;
   return rows.length > 0;
+}
+
+export async function botExists(sql: Sql, botId: number): Promise<boolean> {
+  return (await sql`SELECT 1 FROM bot WHERE id = ${botId}`).length > 0;
+}
+
+/** Replaces whatever holds the lane; bot 0 holds all. */
+export async function upsertOperatorHold(sql: Sql, botId: number, message: string): Promise<void> {
+  await sql`
+    INSERT INTO lane (bot_id, reason, message) VALUES (${botId}, ${HoldReason.operator}, ${message})
+    ON CONFLICT (bot_id) DO UPDATE SET hold_until = NULL, reason = excluded.reason, message = excluded.message`;
+}
+
+export async function deleteAnyHold(sql: Sql, botId: number): Promise<void> {
+  await sql`DELETE FROM lane WHERE bot_id = ${botId}`;
+}
+
+export interface HoldRow {
+  botId: number;
+  reason: HoldReason;
+  message: string;
+  until: Date | null;
+}
+
+/** Holds that stand now, by bot, at most 1,000. */
+export async function selectHolds(sql: Sql, offsetMs: number): Promise<HoldRow[]> {
+  return await sql<HoldRow[]>`
+    SELECT bot_id AS "botId", reason, message, hold_until AS until FROM lane
+    WHERE hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms'
+    ORDER BY bot_id LIMIT 1000`;
+}
+
+export interface LeaseRow {
+  role: number;
+  shard: number;
+  owner: string | null;
+  fence: number;
+  expiresAt: Date | null;
+}
+
+export async function selectLeases(sql: Sql): Promise<LeaseRow[]> {
+  return await sql<LeaseRow[]>`
+    SELECT role, shard, owner, fence, expires_at AS "expiresAt" FROM shard_lease ORDER BY role, shard`;
+}
+
+/** What a restore or a failover changes about a database. */
+export async function selectIdentity(sql: Sql): Promise<string> {
+  const [row] = await sql<{ identity: string }[]>`
+    SELECT s.system_identifier || ':' || c.timeline_id || ':' || d.oid AS identity
+    FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d WHERE d.datname = current_database()`;
+  return row!.identity;
+}
+
+/** Keeps the first identity ever given. @returns the one that is kept. */
+export async function rememberIdentity(sql: Sql, identity: string): Promise<string> {
+  await sql`INSERT INTO database_identity (id, identity) VALUES (1, ${identity}) ON CONFLICT DO NOTHING`;
+  const [row] = await sql<{ identity: string }[]>`SELECT identity FROM database_identity WHERE id = 1`;
+  return row!.identity;
+}
+
+export async function replaceIdentity(sql: Sql, identity: string): Promise<void> {
+  await sql`UPDATE database_identity SET identity = ${identity} WHERE id = 1`;
+}
+
+/** Sources with sends that could go out now: open broadcasts, and blocks with due follow-ups. */
+export async function selectDueSources(sql: Sql): Promise<number[]> {
+  const rows = await sql<{ sourceId: number }[]>`
+    SELECT source_id AS "sourceId" FROM broadcast WHERE state IN (1, 4)
+    UNION SELECT source_id FROM block ORDER BY 1`;
+  return rows.map((row) => row.sourceId);
+}
+
+/** queued or sending → unconfirmed; of follow-ups only what is due, of broadcasts only what belongs to the open run. */
+export async function updateToDoubted(
+  tx: TransactionSql,
+  sourceId: number,
+): Promise<{ botId: number; was: SendState; n: number }[]> {
+  return await tx<{ botId: number; was: SendState; n: number }[]>`
+    WITH doubted AS (
+      UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.restored}, settled_at = clock_timestamp(),
+        claim_token = NULL
+      WHERE s.source_id = ${sourceId} AND s.state IN (${SendState.queued}, ${SendState.sending})
+        AND ((s.kind = ${SendKind.followUp} AND (s.due_at IS NULL OR s.due_at <= now()))
+          OR EXISTS (SELECT FROM broadcast b WHERE b.source_id = s.source_id AND (b.run = s.run OR s.state = ${SendState.sending})))
+      RETURNING s.bot_id, old.state AS was)
+    SELECT bot_id AS "botId", was, count(*)::int AS n FROM doubted GROUP BY 1, 2`;
+}
+
+/** What setWebhook needs. */
+export async function selectWebhookBot(
+  sql: Sql,
+  botId: number,
+): Promise<{ tokenSealed: string; webhookSecret: string } | undefined> {
+  const [row] = await sql<{ tokenSealed: string; webhookSecret: string }[]>`
+    SELECT token_sealed AS "tokenSealed", webhook_secret AS "webhookSecret" FROM bot WHERE id = ${botId}`;
+  return row;
 }

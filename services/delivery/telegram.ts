@@ -14,6 +14,8 @@ export type Attachment = { fileId: string } | { fileName: string; open: () => As
 /** What delivery needs of the Bot API. */
 export interface BotApi {
   send(token: string, message: OutgoingMessage, attachment?: Attachment): Promise<BotApiReply>;
+  /** Points a bot's webhook somewhere; Telegram sends the secret back with every update. */
+  setWebhook(token: string, url: string, secret: string): Promise<BotApiReply>;
   /** Whether the Bot API is well and knows the bot. */
   getMe(token: string): Promise<BotApiReply>;
 }
@@ -28,6 +30,9 @@ export interface BotApiOptions {
 
 /** Bots whose client is kept: one is small, and made in microseconds. */
 const MAX_CLIENTS = 10_000;
+
+/** The updates that HandleUpdate reads. */
+const WEBHOOK_UPDATES = ["message", "callback_query", "my_chat_member"] as const;
 
 type Call = (signal: AbortSignal) => Promise<unknown>;
 
@@ -50,6 +55,15 @@ export function createBotApi(options: BotApiOptions): BotApi {
       const upload = attachment !== undefined && !("fileId" in attachment);
       return reply(sendCall(clientOf(token), message, attachment), upload ? uploadTimeoutMs : timeoutMs);
     },
+    setWebhook: (token, url, secret_token) =>
+      reply(
+        (signal) =>
+          clientOf(token).raw.setWebhook(
+            { url, secret_token, allowed_updates: [...WEBHOOK_UPDATES] },
+            abortable(signal),
+          ),
+        timeoutMs,
+      ),
     getMe: (token) => reply((signal) => clientOf(token).raw.getMe(abortable(signal)), timeoutMs),
   };
 }

@@ -27,13 +27,13 @@ const COLUMN_OF_STATE = {
 export class CounterDeltas {
   readonly #rows = new Map<string, { sourceId: number; slot: number; delta: CounterDelta }>();
 
-  /** One lead of a bot moved from one state to another. */
-  move(sourceId: number, botId: number, from: SendState, to: SendState): void {
+  /** Leads of a bot moved from one state to another. */
+  move(sourceId: number, botId: number, from: SendState, to: SendState, leads = 1): void {
     const delta = this.of(sourceId, shardOf(botId));
     const left = COLUMN_OF_STATE[from];
     const entered = COLUMN_OF_STATE[to];
-    if (left) delta[left] -= 1;
-    if (entered) delta[entered] += 1;
+    if (left) delta[left] -= leads;
+    if (entered) delta[entered] += leads;
   }
 
   of(sourceId: number, slot: number): CounterDelta {

@@ -80,6 +80,9 @@ export type SendReason = (typeof SendReason)[keyof typeof SendReason];
 export const HoldReason = { none: 0, rateLimited: 1, tokenDead: 2, breaker: 3, operator: 4 } as const;
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason];
 
+/** The bot id under which `lane` holds every bot. */
+export const ALL_BOTS = 0;
+
 /** Names one row of the ledger. */
 export interface SendKey {
   sourceId: number;

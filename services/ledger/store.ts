@@ -1,6 +1,6 @@
 /** The ledger's statements, one function each. Transactions and their order of locks are in claim.ts and settle.ts. */
 import type { TransactionSql } from "#services/database/client.ts";
-import { type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
+import { ALL_BOTS, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
 
 /** A body as it was stored: parsed at save, with macros still in it. */
 export interface StoredBody {
@@ -105,8 +105,10 @@ export async function selectBots(tx: TransactionSql, botIds: number[], offsetMs:
     SELECT b.id AS "botId", b.account_id AS "accountId", b.token_sealed AS "tokenSealed",
       b.token_version AS "tokenVersion", b.messages_per_second AS "messagesPerSecond",
       coalesce(l.reason, 0) AS "holdReason", coalesce(l.message, '') AS "holdMessage", l.hold_until AS "holdUntil"
-    FROM bot b LEFT JOIN lane l ON l.bot_id = b.id
-      AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+    FROM bot b LEFT JOIN LATERAL (
+      SELECT h.* FROM lane h WHERE h.bot_id IN (${ALL_BOTS}, b.id)
+        AND (h.hold_until IS NULL OR h.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+      ORDER BY h.bot_id LIMIT 1) AS l ON true
     WHERE b.id = ANY(${botIds}::bigint[])`;
 }
 

@@ -46,9 +46,8 @@ const allowed: Record<string, string[]> = {
       "watchBroadcast",
     ]),
   ],
-  campaign: [...rpcs(DeliveryService, ["sendPreview"]), ...rpcs(AccountService, ["getAccount"])],
-  broadcast: [...rpcs(DeliveryService, ["sendPreview"]), ...rpcs(AccountService, ["getAccount"])],
-  delivery: rpcs(CampaignService, ["setLeadReachable", "optOutLead"]),
+  campaign: rpcs(DeliveryService, ["sendPreview", "setWebhook"]),
+  broadcast: rpcs(DeliveryService, ["sendPreview"]),
 };
 
 /** Reads the callers' secrets, making those that are missing. What each may call is decided here at every start. */

@@ -128,6 +128,12 @@ export const shardLease = pgTable(
   (table) => [primaryKey({ columns: [table.role, table.shard] })],
 );
 
+/** Which database delivery has worked with; see services/delivery/restore.ts. One row. */
+export const databaseIdentity = pgTable("database_identity", {
+  id: smallint("id").primaryKey(),
+  identity: text("identity").notNull(),
+});
+
 /** When an account last had a preview: at most one in a while, whichever replica is asked. */
 export const previewTurn = pgTable("preview_turn", {
   accountId: id("account_id").primaryKey(),

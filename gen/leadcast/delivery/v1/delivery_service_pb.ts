@@ -2,16 +2,18 @@
 // @generated from file leadcast/delivery/v1/delivery_service.proto (package leadcast.delivery.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file leadcast/delivery/v1/delivery_service.proto.
  */
 export const file_leadcast_delivery_v1_delivery_service: GenFile = /*@__PURE__*/
-  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlMnUKD0RlbGl2ZXJ5U2VydmljZRJiCgtTZW5kUHJldmlldxIoLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVxdWVzdBopLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate]);
+  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlIjUKEVNldFdlYmhvb2tSZXF1ZXN0EiAKBmJvdF9pZBgBIAEoA0IQukgNIgsY/////////w8gACIUChJTZXRXZWJob29rUmVzcG9uc2UiTQoOSG9sZEJvdFJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKB21lc3NhZ2UYAiABKAlCCLpIBXIDGP8BIhEKD0hvbGRCb3RSZXNwb25zZSIrCg5Ib2xkQWxsUmVxdWVzdBIZCgdtZXNzYWdlGAEgASgJQgi6SAVyAxj/ASIRCg9Ib2xkQWxsUmVzcG9uc2UiMgoOUmVsZWFzZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DygAIhEKD1JlbGVhc2VSZXNwb25zZSKJAQoETGFuZRIOCgZib3RfaWQYASABKAMSMAoGcmVhc29uGAIgASgOMiAubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZFJlYXNvbhIPCgdtZXNzYWdlGAMgASgJEi4KCnVudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhIKEExpc3RMYW5lc1JlcXVlc3QiPgoRTGlzdExhbmVzUmVzcG9uc2USKQoFbGFuZXMYASADKAsyGi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MYW5lIpYBCgVMZWFzZRIvCgRyb2xlGAEgASgOMiEubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVwbGljYVJvbGUSDQoFc2hhcmQYAiABKAUSDQoFb3duZXIYAyABKAkSDQoFZmVuY2UYBCABKAMSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhMKEUxpc3RMZWFzZXNSZXF1ZXN0IkEKEkxpc3RMZWFzZXNSZXNwb25zZRIrCgZsZWFzZXMYASADKAsyGy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MZWFzZSIWChRSZWJ1aWxkU3RyZWFtUmVxdWVzdCIXChVSZWJ1aWxkU3RyZWFtUmVzcG9uc2UiFgoUQWNjZXB0UmVzdG9yZVJlcXVlc3QiLAoVQWNjZXB0UmVzdG9yZVJlc3BvbnNlEhMKC3VuY29uZmlybWVkGAEgASgDKpYBCgpIb2xkUmVhc29uEhsKF0hPTERfUkVBU09OX1VOU1BFQ0lGSUVEEAASHAoYSE9MRF9SRUFTT05fUkFURV9MSU1JVEVEEAESGgoWSE9MRF9SRUFTT05fVE9LRU5fREVBRBACEhcKE0hPTERfUkVBU09OX0JSRUFLRVIQAxIYChRIT0xEX1JFQVNPTl9PUEVSQVRPUhAEKl4KC1JlcGxpY2FSb2xlEhwKGFJFUExJQ0FfUk9MRV9VTlNQRUNJRklFRBAAEhYKElJFUExJQ0FfUk9MRV9SRUxBWRABEhkKFVJFUExJQ0FfUk9MRV9ERUxJVkVSWRACMpkHCg9EZWxpdmVyeVNlcnZpY2USYgoLU2VuZFByZXZpZXcSKC5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZW5kUHJldmlld1JlcXVlc3QaKS5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZW5kUHJldmlld1Jlc3BvbnNlEmQKClNldFdlYmhvb2sSJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZXRXZWJob29rUmVxdWVzdBooLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNldFdlYmhvb2tSZXNwb25zZSIDkAICElsKB0hvbGRCb3QSJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQm90UmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRCb3RSZXNwb25zZSIDkAICElsKB0hvbGRBbGwSJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQWxsUmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRBbGxSZXNwb25zZSIDkAICElsKB1JlbGVhc2USJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWxlYXNlUmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlbGVhc2VSZXNwb25zZSIDkAICEmEKCUxpc3RMYW5lcxImLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMYW5lc1JlcXVlc3QaJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGFuZXNSZXNwb25zZSIDkAIBEmQKCkxpc3RMZWFzZXMSJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGVhc2VzUmVxdWVzdBooLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMZWFzZXNSZXNwb25zZSIDkAIBEm0KDVJlYnVpbGRTdHJlYW0SKi5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWJ1aWxkU3RyZWFtUmVxdWVzdBorLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlYnVpbGRTdHJlYW1SZXNwb25zZSIDkAICEm0KDUFjY2VwdFJlc3RvcmUSKi5sZWFkY2FzdC5kZWxpdmVyeS52MS5BY2NlcHRSZXN0b3JlUmVxdWVzdBorLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkFjY2VwdFJlc3RvcmVSZXNwb25zZSIDkAICYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * Request of SendPreview.
@@ -78,6 +80,468 @@ export const SendPreviewResponseSchema: GenMessage<SendPreviewResponse> = /*@__P
   messageDesc(file_leadcast_delivery_v1_delivery_service, 1);
 
 /**
+ * Request of SetWebhook.
+ *
+ * @generated from message leadcast.delivery.v1.SetWebhookRequest
+ */
+export type SetWebhookRequest = Message<"leadcast.delivery.v1.SetWebhookRequest"> & {
+  /**
+   * The bot.
+   *
+   * @generated from field: int64 bot_id = 1;
+   */
+  botId: bigint;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.SetWebhookRequest.
+ * Use `create(SetWebhookRequestSchema)` to create a new message.
+ */
+export const SetWebhookRequestSchema: GenMessage<SetWebhookRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 2);
+
+/**
+ * Response of SetWebhook.
+ *
+ * @generated from message leadcast.delivery.v1.SetWebhookResponse
+ */
+export type SetWebhookResponse = Message<"leadcast.delivery.v1.SetWebhookResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.SetWebhookResponse.
+ * Use `create(SetWebhookResponseSchema)` to create a new message.
+ */
+export const SetWebhookResponseSchema: GenMessage<SetWebhookResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 3);
+
+/**
+ * Request of HoldBot.
+ *
+ * @generated from message leadcast.delivery.v1.HoldBotRequest
+ */
+export type HoldBotRequest = Message<"leadcast.delivery.v1.HoldBotRequest"> & {
+  /**
+   * The bot.
+   *
+   * @generated from field: int64 bot_id = 1;
+   */
+  botId: bigint;
+
+  /**
+   * Why, for people.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.HoldBotRequest.
+ * Use `create(HoldBotRequestSchema)` to create a new message.
+ */
+export const HoldBotRequestSchema: GenMessage<HoldBotRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 4);
+
+/**
+ * Response of HoldBot.
+ *
+ * @generated from message leadcast.delivery.v1.HoldBotResponse
+ */
+export type HoldBotResponse = Message<"leadcast.delivery.v1.HoldBotResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.HoldBotResponse.
+ * Use `create(HoldBotResponseSchema)` to create a new message.
+ */
+export const HoldBotResponseSchema: GenMessage<HoldBotResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 5);
+
+/**
+ * Request of HoldAll.
+ *
+ * @generated from message leadcast.delivery.v1.HoldAllRequest
+ */
+export type HoldAllRequest = Message<"leadcast.delivery.v1.HoldAllRequest"> & {
+  /**
+   * Why, for people.
+   *
+   * @generated from field: string message = 1;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.HoldAllRequest.
+ * Use `create(HoldAllRequestSchema)` to create a new message.
+ */
+export const HoldAllRequestSchema: GenMessage<HoldAllRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 6);
+
+/**
+ * Response of HoldAll.
+ *
+ * @generated from message leadcast.delivery.v1.HoldAllResponse
+ */
+export type HoldAllResponse = Message<"leadcast.delivery.v1.HoldAllResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.HoldAllResponse.
+ * Use `create(HoldAllResponseSchema)` to create a new message.
+ */
+export const HoldAllResponseSchema: GenMessage<HoldAllResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 7);
+
+/**
+ * Request of Release.
+ *
+ * @generated from message leadcast.delivery.v1.ReleaseRequest
+ */
+export type ReleaseRequest = Message<"leadcast.delivery.v1.ReleaseRequest"> & {
+  /**
+   * The bot; 0 lifts the hold of all.
+   *
+   * @generated from field: int64 bot_id = 1;
+   */
+  botId: bigint;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ReleaseRequest.
+ * Use `create(ReleaseRequestSchema)` to create a new message.
+ */
+export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 8);
+
+/**
+ * Response of Release.
+ *
+ * @generated from message leadcast.delivery.v1.ReleaseResponse
+ */
+export type ReleaseResponse = Message<"leadcast.delivery.v1.ReleaseResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ReleaseResponse.
+ * Use `create(ReleaseResponseSchema)` to create a new message.
+ */
+export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 9);
+
+/**
+ * One bot that may not send now.
+ *
+ * @generated from message leadcast.delivery.v1.Lane
+ */
+export type Lane = Message<"leadcast.delivery.v1.Lane"> & {
+  /**
+   * The bot; 0 is the hold of all.
+   *
+   * @generated from field: int64 bot_id = 1;
+   */
+  botId: bigint;
+
+  /**
+   * Why.
+   *
+   * @generated from field: leadcast.delivery.v1.HoldReason reason = 2;
+   */
+  reason: HoldReason;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * When it ends by itself; absent where it does not.
+   *
+   * @generated from field: google.protobuf.Timestamp until_time = 4;
+   */
+  untilTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.Lane.
+ * Use `create(LaneSchema)` to create a new message.
+ */
+export const LaneSchema: GenMessage<Lane> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 10);
+
+/**
+ * Request of ListLanes.
+ *
+ * @generated from message leadcast.delivery.v1.ListLanesRequest
+ */
+export type ListLanesRequest = Message<"leadcast.delivery.v1.ListLanesRequest"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ListLanesRequest.
+ * Use `create(ListLanesRequestSchema)` to create a new message.
+ */
+export const ListLanesRequestSchema: GenMessage<ListLanesRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 11);
+
+/**
+ * Response of ListLanes.
+ *
+ * @generated from message leadcast.delivery.v1.ListLanesResponse
+ */
+export type ListLanesResponse = Message<"leadcast.delivery.v1.ListLanesResponse"> & {
+  /**
+   * By bot, at most 1,000.
+   *
+   * @generated from field: repeated leadcast.delivery.v1.Lane lanes = 1;
+   */
+  lanes: Lane[];
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ListLanesResponse.
+ * Use `create(ListLanesResponseSchema)` to create a new message.
+ */
+export const ListLanesResponseSchema: GenMessage<ListLanesResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 12);
+
+/**
+ * Who works on one shard.
+ *
+ * @generated from message leadcast.delivery.v1.Lease
+ */
+export type Lease = Message<"leadcast.delivery.v1.Lease"> & {
+  /**
+   * What the owner does.
+   *
+   * @generated from field: leadcast.delivery.v1.ReplicaRole role = 1;
+   */
+  role: ReplicaRole;
+
+  /**
+   * The shard: the bot's id modulo the number of shards.
+   *
+   * @generated from field: int32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * The replica; empty while nobody has it.
+   *
+   * @generated from field: string owner = 3;
+   */
+  owner: string;
+
+  /**
+   * Rises with every change of owner.
+   *
+   * @generated from field: int64 fence = 4;
+   */
+  fence: bigint;
+
+  /**
+   * When the lease lapses unless it is renewed.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 5;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.Lease.
+ * Use `create(LeaseSchema)` to create a new message.
+ */
+export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 13);
+
+/**
+ * Request of ListLeases.
+ *
+ * @generated from message leadcast.delivery.v1.ListLeasesRequest
+ */
+export type ListLeasesRequest = Message<"leadcast.delivery.v1.ListLeasesRequest"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ListLeasesRequest.
+ * Use `create(ListLeasesRequestSchema)` to create a new message.
+ */
+export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 14);
+
+/**
+ * Response of ListLeases.
+ *
+ * @generated from message leadcast.delivery.v1.ListLeasesResponse
+ */
+export type ListLeasesResponse = Message<"leadcast.delivery.v1.ListLeasesResponse"> & {
+  /**
+   * By role and shard.
+   *
+   * @generated from field: repeated leadcast.delivery.v1.Lease leases = 1;
+   */
+  leases: Lease[];
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.ListLeasesResponse.
+ * Use `create(ListLeasesResponseSchema)` to create a new message.
+ */
+export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 15);
+
+/**
+ * Request of RebuildStream.
+ *
+ * @generated from message leadcast.delivery.v1.RebuildStreamRequest
+ */
+export type RebuildStreamRequest = Message<"leadcast.delivery.v1.RebuildStreamRequest"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.RebuildStreamRequest.
+ * Use `create(RebuildStreamRequestSchema)` to create a new message.
+ */
+export const RebuildStreamRequestSchema: GenMessage<RebuildStreamRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 16);
+
+/**
+ * Response of RebuildStream.
+ *
+ * @generated from message leadcast.delivery.v1.RebuildStreamResponse
+ */
+export type RebuildStreamResponse = Message<"leadcast.delivery.v1.RebuildStreamResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.RebuildStreamResponse.
+ * Use `create(RebuildStreamResponseSchema)` to create a new message.
+ */
+export const RebuildStreamResponseSchema: GenMessage<RebuildStreamResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 17);
+
+/**
+ * Request of AcceptRestore.
+ *
+ * @generated from message leadcast.delivery.v1.AcceptRestoreRequest
+ */
+export type AcceptRestoreRequest = Message<"leadcast.delivery.v1.AcceptRestoreRequest"> & {
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.AcceptRestoreRequest.
+ * Use `create(AcceptRestoreRequestSchema)` to create a new message.
+ */
+export const AcceptRestoreRequestSchema: GenMessage<AcceptRestoreRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 18);
+
+/**
+ * Response of AcceptRestore.
+ *
+ * @generated from message leadcast.delivery.v1.AcceptRestoreResponse
+ */
+export type AcceptRestoreResponse = Message<"leadcast.delivery.v1.AcceptRestoreResponse"> & {
+  /**
+   * Sends that are unconfirmed now.
+   *
+   * @generated from field: int64 unconfirmed = 1;
+   */
+  unconfirmed: bigint;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.AcceptRestoreResponse.
+ * Use `create(AcceptRestoreResponseSchema)` to create a new message.
+ */
+export const AcceptRestoreResponseSchema: GenMessage<AcceptRestoreResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 19);
+
+/**
+ * Why a lane stands still.
+ *
+ * @generated from enum leadcast.delivery.v1.HoldReason
+ */
+export enum HoldReason {
+  /**
+   * It does not.
+   *
+   * @generated from enum value: HOLD_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The Bot API answered 429: until retry_after is over.
+   *
+   * @generated from enum value: HOLD_REASON_RATE_LIMITED = 1;
+   */
+  RATE_LIMITED = 1,
+
+  /**
+   * The Bot API refuses the token: until PutBot replaces it.
+   *
+   * @generated from enum value: HOLD_REASON_TOKEN_DEAD = 2;
+   */
+  TOKEN_DEAD = 2,
+
+  /**
+   * The Bot API refuses connections or loses answers: until a probe succeeds.
+   *
+   * @generated from enum value: HOLD_REASON_BREAKER = 3;
+   */
+  BREAKER = 3,
+
+  /**
+   * An operator holds it: until Release.
+   *
+   * @generated from enum value: HOLD_REASON_OPERATOR = 4;
+   */
+  OPERATOR = 4,
+}
+
+/**
+ * Describes the enum leadcast.delivery.v1.HoldReason.
+ */
+export const HoldReasonSchema: GenEnum<HoldReason> = /*@__PURE__*/
+  enumDesc(file_leadcast_delivery_v1_delivery_service, 0);
+
+/**
+ * What a replica does.
+ *
+ * @generated from enum leadcast.delivery.v1.ReplicaRole
+ */
+export enum ReplicaRole {
+  /**
+   * Not a role.
+   *
+   * @generated from enum value: REPLICA_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Publishes what is due.
+   *
+   * @generated from enum value: REPLICA_ROLE_RELAY = 1;
+   */
+  RELAY = 1,
+
+  /**
+   * Sends it.
+   *
+   * @generated from enum value: REPLICA_ROLE_DELIVERY = 2;
+   */
+  DELIVERY = 2,
+}
+
+/**
+ * Describes the enum leadcast.delivery.v1.ReplicaRole.
+ */
+export const ReplicaRoleSchema: GenEnum<ReplicaRole> = /*@__PURE__*/
+  enumDesc(file_leadcast_delivery_v1_delivery_service, 1);
+
+/**
  * The only process that calls the Bot API.
  *
  * @generated from service leadcast.delivery.v1.DeliveryService
@@ -93,6 +557,89 @@ export const DeliveryService: GenService<{
     methodKind: "unary";
     input: typeof SendPreviewRequestSchema;
     output: typeof SendPreviewResponseSchema;
+  },
+  /**
+   * Points the bot's webhook at this system's /telegram/:bot, with its secret token. NOT_SET_UP if the system has no public
+   * address; TELEGRAM_REFUSED carries the Bot API's words.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.SetWebhook
+   */
+  setWebhook: {
+    methodKind: "unary";
+    input: typeof SetWebhookRequestSchema;
+    output: typeof SetWebhookResponseSchema;
+  },
+  /**
+   * Operators: stops one bot's lane until Release. What is on the wire finishes.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.HoldBot
+   */
+  holdBot: {
+    methodKind: "unary";
+    input: typeof HoldBotRequestSchema;
+    output: typeof HoldBotResponseSchema;
+  },
+  /**
+   * Operators: stops all sending until Release, on every replica, also of bots that come later.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.HoldAll
+   */
+  holdAll: {
+    methodKind: "unary";
+    input: typeof HoldAllRequestSchema;
+    output: typeof HoldAllResponseSchema;
+  },
+  /**
+   * Operators: lifts a hold of one bot, whatever its reason, or the hold of all.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.Release
+   */
+  release: {
+    methodKind: "unary";
+    input: typeof ReleaseRequestSchema;
+    output: typeof ReleaseResponseSchema;
+  },
+  /**
+   * Operators: the bots that may not send now, and why.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.ListLanes
+   */
+  listLanes: {
+    methodKind: "unary";
+    input: typeof ListLanesRequestSchema;
+    output: typeof ListLanesResponseSchema;
+  },
+  /**
+   * Operators: who works on which shard.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.ListLeases
+   */
+  listLeases: {
+    methodKind: "unary";
+    input: typeof ListLeasesRequestSchema;
+    output: typeof ListLeasesResponseSchema;
+  },
+  /**
+   * Operators: deletes the JetStream stream and makes an empty one. Loses nothing: the relay publishes again what is queued.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.RebuildStream
+   */
+  rebuildStream: {
+    methodKind: "unary";
+    input: typeof RebuildStreamRequestSchema;
+    output: typeof RebuildStreamResponseSchema;
+  },
+  /**
+   * Operators, after the database was restored from a backup: marks what is queued or on the wire now as unconfirmed,
+   * because some of it may have been sent after the backup was made, and lifts the hold that a restore begins with. What is
+   * scheduled for later than now is left.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.AcceptRestore
+   */
+  acceptRestore: {
+    methodKind: "unary";
+    input: typeof AcceptRestoreRequestSchema;
+    output: typeof AcceptRestoreResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_leadcast_delivery_v1_delivery_service, 0);
