@@ -17,7 +17,7 @@ export const at = (seconds: number) => timestampFromMs(1_767_225_600_000 + secon
 
 /** The service over a database of its own, and what tests need to fill it through the front door. */
 export async function createWorld() {
-  const { sql, database, drop } = await createTestDatabase();
+  const { url, sql, database, drop } = await createTestDatabase();
   const secretBox = createSecretBox([{ id: "test", key: randomBytes(32) }]);
   const routes = createCampaignRoutes({ sql, db: database.db, secretBox });
   const client = createClient(
@@ -47,7 +47,7 @@ export async function createWorld() {
     return (await client.putLeads({ accountId, campaignId, leads })).leadIds[0]!;
   }
 
-  return { sql, client, secretBox, drop, customer, bot, lead };
+  return { url, sql, client, secretBox, drop, customer, bot, lead };
 }
 
 export type World = Awaited<ReturnType<typeof createWorld>>;

@@ -1,8 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { createClient } from "@connectrpc/connect";
 import { MediaType } from "#gen/leadcast/campaign/v1/body_pb.ts";
+import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
+import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { mp4, png } from "#test/media/files.ts";
 import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
+import { startService } from "#test/support/service-process.ts";
 import { createWorld, type World } from "./setup.ts";
 
 let world: World;
@@ -58,6 +63,35 @@ describe("UploadMedia", () => {
     expect(row!.files).toBe(taken);
   });
 });
+
+describe("the campaign process", () => {
+  test("takes the longest video that may be sent over its port, and not a byte more", async () => {
+    const secret = "platform-secret-0001";
+    await using service = await startCampaign(secret);
+    const transport = createRpcTransport({ baseUrl: `http://127.0.0.1:${service.port}`, token: secret });
+    const client = createClient(CampaignService, transport);
+    const { accountId } = await world.customer();
+    const content = (bytes: number) => mp4({ content: bytes - mp4({ content: 0 }).length });
+    const limit = 50 * 1024 * 1024;
+
+    expect((await client.uploadMedia({ accountId, content: content(limit) })).mediaType).toBe(VIDEO);
+    const tooLong = await failureOf(client.uploadMedia({ accountId, content: content(limit + 1) }));
+
+    expect(tooLong).toMatchObject({ reason: 5, field: "content" });
+    const [row] = await world.sql`SELECT bytes FROM media_usage WHERE account_id = ${Number(accountId)}`;
+    expect(row).toEqual({ bytes: limit });
+  });
+});
+
+async function startCampaign(secret: string) {
+  const service = await startService("services/campaign/main.ts", {
+    DATABASE_URL: world.url,
+    CAMPAIGN_PORT: "0",
+    RPC_TOKENS: JSON.stringify([{ name: "platform", secret, allow: ["*"] }]),
+    SECRET_KEYS: `k1:${randomBytes(32).toString("base64")}`,
+  });
+  return Object.assign(service, { [Symbol.asyncDispose]: async () => void (await service.stop()) });
+}
 
 describe("SaveBlock with media", () => {
   async function setup() {
