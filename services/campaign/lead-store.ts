@@ -133,7 +133,8 @@ export async function updateReachable(
 ): Promise<number> {
   const unreachable = reachable ? SendReason.none : SendReason.blocked;
   const rows = await sql`
-    WITH target AS (SELECT id FROM lead WHERE bot_id = ${botId} AND chat_id = ${chatId} ORDER BY id FOR NO KEY UPDATE)
+    WITH target AS (SELECT id FROM lead WHERE bot_id = ${botId} AND chat_id = ${chatId}
+      AND unreachable <> ${unreachable} ORDER BY id FOR NO KEY UPDATE)
     UPDATE lead l SET unreachable = ${unreachable} FROM target
     WHERE l.id = target.id AND l.unreachable <> ${unreachable} RETURNING l.id`;
   return rows.length;

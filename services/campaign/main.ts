@@ -1,13 +1,17 @@
 /** The campaign service's process: CampaignService over one database. */
+
+import { createClient } from "@connectrpc/connect";
 import { Type } from "@sinclair/typebox";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
-import { portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
+import { ConfigError, portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
+import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { nulInterceptor } from "#services/platform/rpc-text.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
@@ -19,6 +23,7 @@ const log = createLogger({ service });
 const Config = Type.Object({
   DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
   CAMPAIGN_PORT: portVar(7002),
+  DELIVERY_URL: urlVar("http://localhost:7004", ["http", "https"]),
   RPC_TOKENS: rpcTokensVar,
   SECRET_KEYS: secretKeysVar,
 });
@@ -31,13 +36,17 @@ await runProcess({
   log,
   start: async ({ onStop, announce }) => {
     const config = readConfig(Config);
+    const token = config.RPC_TOKENS.find(({ name }) => name === service);
+    if (!token) throw new ConfigError([`RPC_TOKENS: no token named "${service}", which calls DeliveryService.`]);
+    const transport = createRpcTransport({ baseUrl: config.DELIVERY_URL, token: token.secret });
+    const delivery = createClient(DeliveryService, transport);
     await migrate(config.DATABASE_URL);
     const { sql, db, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-campaign" });
     onStop("database", close);
     const server = createRpcServer({
       service,
       port: config.CAMPAIGN_PORT,
-      routes: createCampaignRoutes({ sql, db, secretBox: createSecretBox(config.SECRET_KEYS) }),
+      routes: createCampaignRoutes({ sql, db, secretBox: createSecretBox(config.SECRET_KEYS), delivery }),
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
       log,

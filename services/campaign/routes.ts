@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
+import type { Client, ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import {
   CampaignService,
   HandleUpdateResponseSchema,
@@ -13,13 +13,15 @@ import {
   SetLeadStatusResponseSchema,
   UploadMediaResponseSchema,
 } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import type { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { uploadMedia } from "#services/media/media.ts";
 import { createTurns } from "#services/media/turns.ts";
-import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
+import { notYours } from "#services/platform/domain-error.ts";
 import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
+import { type PreviewClient, passOn, sendPreview } from "#services/preview/preview.ts";
 import { STATUSES, zeroBlock } from "./block.ts";
 import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";
@@ -47,6 +49,8 @@ export interface CampaignRoutesOptions {
   db: Drizzle;
   /** Seals and opens bots' tokens. */
   secretBox: SecretBox;
+  /** The only one to call the Bot API. */
+  delivery: PreviewClient & Pick<Client<typeof DeliveryService>, "setWebhook">;
 }
 
 /** What customers call: refused for an account that has not paid. The platform's own calls go on for it. */
@@ -75,11 +79,11 @@ export function createCampaignRoutes(options: CampaignRoutesOptions): (router: C
   };
 }
 
-function campaignHandlers({ sql, db, secretBox }: CampaignRoutesOptions): Handlers {
+function campaignHandlers({ sql, db, secretBox, delivery }: CampaignRoutesOptions): Handlers {
   return {
     putBot: async ({ bot, setWebhook }) => {
-      if (setWebhook) throw webhookNotSetUp();
       const stored = await putBot({ sql, db, secretBox }, botFromMessage(bot!));
+      if (setWebhook) await passOn(delivery.setWebhook({ botId: BigInt(stored.id) }));
       return create(PutBotResponseSchema, { bot: botToMessage(stored) });
     },
     putCampaign: async ({ campaign }) => {
@@ -93,16 +97,7 @@ function campaignHandlers({ sql, db, secretBox }: CampaignRoutesOptions): Handle
   };
 }
 
-/** Nothing is stored: half of a call that failed would look like a bot whose updates arrive. */
-function webhookNotSetUp(): DomainError {
-  return new DomainError(
-    ErrorReason.NOT_SET_UP,
-    "The webhook cannot be set from here: put the bot without set_webhook, and pass its updates to HandleUpdate.",
-    { field: "set_webhook" },
-  );
-}
-
-function blockHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
+function blockHandlers({ sql, db, delivery }: CampaignRoutesOptions): Handlers {
   return {
     listBlocks: async ({ accountId, campaignId }) => {
       if (!(await campaignBelongsTo(db, Number(campaignId), Number(accountId)))) throw notYours("campaign");
@@ -119,6 +114,13 @@ function blockHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       };
       const block = await saveBlock({ sql, db }, ref, patchFromMessage(request));
       return create(SaveBlockResponseSchema, { block: blockToMessage(block) });
+    },
+    sendBlockToMyself: async ({ accountId, campaignId, status }) => {
+      if (!(await campaignBelongsTo(db, Number(campaignId), Number(accountId)))) throw notYours("campaign");
+      const wanted = statusFromMessage(status);
+      const block = (await selectBlocks(db, Number(campaignId))).find((stored) => stored.status === wanted);
+      await sendPreview(sql, delivery, Number(accountId), (block ?? zeroBlock(wanted)).body);
+      return {};
     },
   };
 }

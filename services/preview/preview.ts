@@ -33,14 +33,14 @@ export async function sendPreview(
     });
   }
   const { text, button, link } = body;
+  const chatId = BigInt(entitlement.telegramChatId);
+  await passOn(delivery.sendPreview({ accountId: BigInt(accountId), chatId, text, button, link }));
+}
+
+/** What delivery refuses with is passed on to the caller as it is. Throws DomainError. */
+export async function passOn<T>(call: Promise<T>): Promise<T> {
   try {
-    await delivery.sendPreview({
-      accountId: BigInt(accountId),
-      chatId: BigInt(entitlement.telegramChatId),
-      text,
-      button,
-      link,
-    });
+    return await call;
   } catch (error) {
     const { reason, message, field } = reasonFromError(error);
     throw new DomainError(reason, message, { field, cause: error });

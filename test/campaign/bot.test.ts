@@ -120,13 +120,12 @@ describe("PutBot", () => {
     expect(await world.bot(accountId)).toBeGreaterThan(id);
   });
 
-  test("says that it cannot set the webhook, and stores nothing", async () => {
-    const { accountId } = await world.customer();
-    const id = 5_000_000n;
+  test("has delivery set the webhook only when it is asked to", async () => {
+    const { accountId, botId } = await world.customer();
 
-    const call = world.client.putBot({ bot: { id, accountId, token }, setWebhook: true });
+    await world.client.putBot({ bot: { id: botId, accountId, token } });
+    await world.client.putBot({ bot: { id: botId, accountId, token }, setWebhook: true });
 
-    expect(await reasonOf(call)).toBe("NOT_SET_UP");
-    expect(await rowOf(id)).toBeUndefined();
+    expect(world.asked.filter((call) => "webhookOf" in call)).toEqual([{ webhookOf: botId }]);
   });
 });

@@ -23,7 +23,10 @@ describe("the campaign process", () => {
     const service = await startService(main, {
       DATABASE_URL: database.url,
       CAMPAIGN_PORT: "0",
-      RPC_TOKENS: JSON.stringify([{ name: "platform", secret, allow: ["*"] }]),
+      RPC_TOKENS: JSON.stringify([
+        { name: "platform", secret, allow: ["*"] },
+        { name: "campaign", secret: `${secret}-of-campaign`, allow: [] },
+      ]),
       SECRET_KEYS: `k1:${randomBytes(32).toString("base64")}`,
     });
     const transport = createRpcTransport({ baseUrl: `http://127.0.0.1:${service.port}`, token: secret });

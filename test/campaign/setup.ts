@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { createClient } from "@connectrpc/connect";
+import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
+import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { createCampaignRoutes, paidMethods } from "#services/campaign/routes.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
@@ -19,7 +20,8 @@ export const at = (seconds: number) => timestampFromMs(1_767_225_600_000 + secon
 export async function createWorld() {
   const { url, sql, database, drop } = await createTestDatabase();
   const secretBox = createSecretBox([{ id: "test", key: randomBytes(32) }]);
-  const routes = createCampaignRoutes({ sql, db: database.db, secretBox });
+  const { asked, delivery } = recordingDelivery();
+  const routes = createCampaignRoutes({ sql, db: database.db, secretBox, delivery });
   const client = createClient(
     CampaignService,
     createServiceTransport(routes, [paidInterceptor({ sql, methods: paidMethods })]),
@@ -47,7 +49,25 @@ export async function createWorld() {
     return (await client.putLeads({ accountId, campaignId, leads })).leadIds[0]!;
   }
 
-  return { url, sql, client, secretBox, drop, customer, bot, lead };
+  return { url, sql, client, secretBox, asked, drop, customer, bot, lead };
+}
+
+/** Delivery as campaign sees it: does what it is asked, and keeps what that was. */
+function recordingDelivery() {
+  const asked: ({ webhookOf: bigint } | { previewTo: bigint; text: string; button: string; link: string })[] = [];
+  const transport = createRouterTransport(({ service }) => {
+    service(DeliveryService, {
+      setWebhook: ({ botId }) => {
+        asked.push({ webhookOf: botId });
+        return {};
+      },
+      sendPreview: ({ chatId, text, button, link }) => {
+        asked.push({ previewTo: chatId, text, button, link });
+        return {};
+      },
+    });
+  });
+  return { asked, delivery: createClient(DeliveryService, transport) };
 }
 
 export type World = Awaited<ReturnType<typeof createWorld>>;

@@ -87,7 +87,10 @@ async function startCampaign(secret: string) {
   const service = await startService("services/campaign/main.ts", {
     DATABASE_URL: world.url,
     CAMPAIGN_PORT: "0",
-    RPC_TOKENS: JSON.stringify([{ name: "platform", secret, allow: ["*"] }]),
+    RPC_TOKENS: JSON.stringify([
+      { name: "platform", secret, allow: ["*"] },
+      { name: "campaign", secret: `${secret}-of-campaign`, allow: [] },
+    ]),
     SECRET_KEYS: `k1:${randomBytes(32).toString("base64")}`,
   });
   return Object.assign(service, { [Symbol.asyncDispose]: async () => void (await service.stop()) });
