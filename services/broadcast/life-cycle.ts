@@ -9,6 +9,7 @@ import { shutGate } from "#services/ledger/gate.ts";
 import { inTransaction } from "#services/ledger/transaction.ts";
 import { checkSendable } from "#services/message/body.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { type Action, BroadcastState, nextState } from "./broadcast.ts";
 import type { BroadcastRow } from "./store.ts";
 import * as store from "./store.ts";
@@ -105,13 +106,15 @@ export async function reviewBroadcast(
   accountId: number,
   broadcastId: number,
 ): Promise<BroadcastState | undefined> {
-  return await inTransaction(sql, async (tx) => {
+  const state = await inTransaction(sql, async (tx) => {
     const broadcast = await lockWithGate(tx, accountId, broadcastId);
     if (!broadcast || broadcast.state !== BroadcastState.running) return broadcast?.state;
     if ((await countLeft(tx, broadcast.sourceId)) === 0) return await writeState(tx, broadcast, "finish");
     const pauseReason = await bodyFaultReason(tx, broadcast);
     return pauseReason === undefined ? broadcast.state : await writeState(tx, broadcast, "pause", pauseReason);
   });
+  killPoint("review.after-commit");
+  return state;
 }
 
 async function writeState(
@@ -122,6 +125,7 @@ async function writeState(
 ): Promise<BroadcastState> {
   const state = nextState(action, broadcast.state);
   await store.updateState(tx, broadcast.id, state, pauseReason);
+  killPoint("review.before-commit");
   return state;
 }
 
@@ -159,11 +163,15 @@ async function decide<T>(
   broadcastId: number,
   work: (tx: TransactionSql, broadcast: BroadcastRow) => Promise<T>,
 ): Promise<T> {
-  return await inTransaction(sql, async (tx) => {
+  const decided = await inTransaction(sql, async (tx) => {
     const broadcast = await lockWithGate(tx, accountId, broadcastId);
     if (!broadcast) throw notYours("broadcast");
-    return await work(tx, broadcast);
+    const inside = await work(tx, broadcast);
+    killPoint("decide.before-commit");
+    return inside;
   });
+  killPoint("decide.after-commit");
+  return decided;
 }
 
 /**

@@ -16,6 +16,7 @@ import { readCounters } from "#services/ledger/counters.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
 import { SendKind } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { LaneMarks } from "./lane-marks.ts";
 import { reviewBroadcast } from "./life-cycle.ts";
 import type { RelayBot, RunningBroadcast } from "./relay-store.ts";
@@ -183,8 +184,10 @@ export class Relay {
   async #publish(jobs: SendJob[]): Promise<void> {
     if (jobs.length === 0) return;
     const { published, failed } = await this.#options.publish(jobs);
+    killPoint("mark.before");
     const now = this.#options.clock.monotonicMs();
     for (const job of published) this.#lanes.get(laneKey(job))?.marks.mark(markKey(job), now);
+    killPoint("mark.after");
     for (const job of failed) {
       const lane = this.#lanes.get(laneKey(job));
       if (lane) lane.nextAtMs = now + IDLE_MS;

@@ -7,6 +7,7 @@ import type { ConsumerMessages, JetStreamManager, NatsConnection } from "nats";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { decodeJob } from "#services/queue/jobs.ts";
 import { ensureConsumer, ensureStream, type StreamOptions } from "#services/queue/streams.ts";
 import { consumerName, STREAM } from "#services/queue/subjects.ts";
@@ -84,6 +85,7 @@ export class Intake {
     try {
       for await (const message of messages) {
         const job = decodeJob(message.data);
+        killPoint("intake.before-offer");
         if (job) offer(job, () => message.ack());
         else message.term();
       }

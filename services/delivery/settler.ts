@@ -8,6 +8,7 @@ import type { Sql } from "#services/database/client.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
 import { type Settlement, settleSends } from "#services/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 
 export interface SettlerOptions {
   sql: Sql;
@@ -86,7 +87,9 @@ export class Settler {
       await settleSends(settlements, { sql, clock: databaseClock, acceptedRevisions: this.#accepted });
       this.#failing = false;
       this.#forgetOldRevisions();
+      killPoint("ack.before");
       for (const { ack } of batch) ack();
+      killPoint("ack.after");
       this.#options.onWritten?.(batch.length);
     } catch (error) {
       this.#failing = true;

@@ -19,6 +19,7 @@ import { HoldReason, SendReason, shardOf } from "#services/ledger/send.ts";
 import { type SendResult, ticketOf, UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
 import type { BotRow } from "#services/ledger/store.ts";
 import type { Clock } from "#services/platform/clock.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { LeaseRole } from "#services/queue/leases.ts";
 import { Holds } from "./holds.ts";
 import { Lane, type QueuedJob, type ReadySend } from "./lane.ts";
@@ -290,7 +291,9 @@ export class Worker {
       if (!leases.holds(lane.shard)) return { outcome: "postponed", reason: SendReason.leaseLost };
       const startedAt = clock.monotonicMs();
       wire.written = true;
+      killPoint("request.before");
       const outcome = outcomeOf(await api.send(token, message, attachment));
+      killPoint("request.after");
       if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
       return outcome;
     };

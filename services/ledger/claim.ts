@@ -11,6 +11,7 @@
  * A job that is neither claimed, dropped nor told to wait is stale: its row has moved on, and the job is forgotten.
  */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
 import { passGates } from "./gate.ts";
@@ -73,7 +74,13 @@ export async function claimSends(jobs: readonly SendJob[], options: ClaimOptions
   if (jobs.length === 0) return [];
   const first = firstOfEach(jobs);
   const single = jobs.filter((job, i) => first.get(keyOf(job)) === i);
-  const answers = await inTransaction(options.sql, (tx) => claimInTransaction(tx, single, options));
+  killPoint("claim.before-begin");
+  const answers = await inTransaction(options.sql, async (tx) => {
+    const inside = await claimInTransaction(tx, single, options);
+    killPoint("claim.before-commit");
+    return inside;
+  });
+  killPoint("claim.after-commit");
   return jobs.map((job, i) => (first.get(keyOf(job)) === i && answers.get(keyOf(job))) || { outcome: "stale" });
 }
 

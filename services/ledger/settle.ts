@@ -7,6 +7,7 @@
  * since is left alone.
  */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { type ClaimedSend, keyOf } from "./claim.ts";
 import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
@@ -65,7 +66,13 @@ export async function settleSends(
   if (settlements.length === 0) return [];
   const known = options.acceptedRevisions ?? new Map<number, number>();
   const accepted = newlyAccepted(settlements, known);
-  const settled = await inTransaction(options.sql, (tx) => settleInTransaction(tx, settlements, accepted, options));
+  killPoint("settle.before-begin");
+  const settled = await inTransaction(options.sql, async (tx) => {
+    const inside = await settleInTransaction(tx, settlements, accepted, options);
+    killPoint("settle.before-commit");
+    return inside;
+  });
+  killPoint("settle.after-commit");
   // Only now: what a transaction wrote that was undone is not known.
   for (const [sourceId, revision] of accepted) known.set(sourceId, revision);
   return settled;
@@ -263,11 +270,14 @@ async function leaveAudiences(
  * @returns how many, at most `limit`.
  */
 export async function rescueSends(sql: Sql, limit = 500): Promise<number> {
-  return await inTransaction(sql, async (tx) => {
+  const count = await inTransaction(sql, async (tx) => {
     const rescued = await store.updateToRescued(tx, limit);
     const deltas = new CounterDeltas();
     for (const row of rescued) deltas.move(row.sourceId, row.botId, SendState.sending, SendState.unconfirmed);
     await deltas.write(tx);
+    if (rescued.length > 0) killPoint("rescue.before-commit");
     return rescued.length;
   });
+  if (count > 0) killPoint("rescue.after-commit");
+  return count;
 }

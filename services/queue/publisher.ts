@@ -1,6 +1,7 @@
 import type { JetStreamClient, NatsConnection } from "nats";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { shardOf } from "#services/ledger/send.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
 import { encodeJob } from "./jobs.ts";
 import { sendSubject } from "./subjects.ts";
 
@@ -33,7 +34,9 @@ export async function publishJobs(nc: NatsConnection, jobs: readonly SendJob[]):
 
 async function publishJob(js: JetStreamClient, job: SendJob, outcome: PublishOutcome): Promise<void> {
   try {
+    killPoint("publish.before");
     await js.publish(sendSubject(shardOf(job.botId), job.kind), encodeJob(job), { timeout: ACK_TIMEOUT_MS });
+    killPoint("publish.after");
     outcome.published.push(job);
   } catch (error) {
     outcome.failed.push(job);
