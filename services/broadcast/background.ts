@@ -10,7 +10,7 @@ import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
 import { publishJobs } from "#services/queue/publisher.ts";
 import { ensureStream, type StreamOptions } from "#services/queue/streams.ts";
 import { UNSENT_SUBJECTS } from "#services/queue/subjects.ts";
-import { cleanRetiredSources } from "./cleaner.ts";
+import { runRetention } from "#services/retention/retention.ts";
 import type { ProgressMeter } from "./progress.ts";
 import { Relay, type RelayOptions } from "./relay.ts";
 
@@ -32,8 +32,6 @@ export interface Background {
   stop(): Promise<void>;
 }
 
-/** Between looks for ended generations. */
-const CLEAN_INTERVAL_MS = 1_000;
 /** A stream that a publish has failed on is looked after no more often than this. */
 const REPAIR_INTERVAL_MS = 250;
 
@@ -76,13 +74,6 @@ export async function createBackground(options: BackgroundOptions): Promise<Back
   const loops: Promise<void>[] = [];
   let stopped: Promise<void> | undefined;
 
-  async function cleanForever(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const busy = await cleanRetiredSources(sql).catch(onError);
-      if (!busy) await clock.sleep(CLEAN_INTERVAL_MS, stopping.signal);
-    }
-  }
-
   async function stopAll(): Promise<void> {
     stopping.abort();
     hints.unsubscribe();
@@ -93,7 +84,11 @@ export async function createBackground(options: BackgroundOptions): Promise<Back
   return {
     start: () => {
       leases.start();
-      loops.push(relay.run(stopping.signal), meter.run(stopping.signal, onError), cleanForever());
+      loops.push(
+        relay.run(stopping.signal),
+        meter.run(stopping.signal, onError),
+        runRetention({ sql, clock, onError }, stopping.signal),
+      );
     },
     stop: () => {
       stopped ??= stopAll();

@@ -11,7 +11,8 @@ import {
   type Queryable,
   selectChunk,
   selectMedia,
-  selectRefOfBytes,
+  touchMedia,
+  touchRefOfBytes,
 } from "./store.ts";
 
 /** What one account may keep, in bytes: some hundred photos and twenty of the longest videos. */
@@ -46,7 +47,7 @@ export async function uploadMedia(
     return await sql.begin(async (tx) => {
       const isNew = await insertMedia(tx, media);
       // A statement of its own: it sees the upload that the insert has waited for.
-      if (!isNew) return { ref: (await selectRefOfBytes(tx, accountId, sha256))!, mediaType: info.mediaType };
+      if (!isNew) return { ref: (await touchRefOfBytes(tx, accountId, sha256))!, mediaType: info.mediaType };
       await takeRoom(tx, accountId, bytes.length, quotaBytes);
       await insertChunks(tx, media.ref, bytes);
       return { ref: media.ref, mediaType: info.mediaType };
@@ -88,7 +89,8 @@ export interface MediaOfBody {
 
 /**
  * Refuses media that the account has not uploaded, or that is of another type than the body says. Another account's ref,
- * one that does not exist and one of the other type are refused in the same words.
+ * one that does not exist and one of the other type are refused in the same words. Media that pass are touched, so that
+ * retention does not take them for orphans before the body is stored.
  *
  * Throws DomainError INVALID_ARGUMENT, field `media`.
  */
@@ -99,7 +101,7 @@ export async function checkMediaRef(
 ): Promise<void> {
   if (media === "" && mediaType === 0) return;
   // A ref is ASCII; Postgres refuses a NUL, which would look like a fault of ours.
-  const known = /^[\w-]{1,64}$/.test(media) ? await selectMedia(sql, media) : undefined;
+  const known = /^[\w-]{1,64}$/.test(media) ? await touchMedia(sql, media) : undefined;
   if (known?.accountId === accountId && known.mediaType === mediaType) return;
   throw new DomainError(
     ErrorReason.INVALID_ARGUMENT,

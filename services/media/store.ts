@@ -27,14 +27,14 @@ export async function insertMedia(tx: TransactionSql, media: NewMedia): Promise<
   return rows.length > 0;
 }
 
-/** The ref of bytes that the account has; undefined if it has not. */
-export async function selectRefOfBytes(
+/** The ref of bytes that the account has, touched; undefined if it has not. */
+export async function touchRefOfBytes(
   sql: Queryable,
   accountId: number,
   sha256: Uint8Array,
 ): Promise<string | undefined> {
   const [row] = await sql<{ ref: string }[]>`
-    SELECT ref FROM media WHERE account_id = ${accountId} AND sha256 = ${sha256}`;
+    UPDATE media SET touched_at = now() WHERE account_id = ${accountId} AND sha256 = ${sha256} RETURNING ref`;
   return row?.ref;
 }
 
@@ -58,6 +58,14 @@ export async function selectChunk(sql: Queryable, ref: string, n: number): Promi
 
 /** What is known of a file without its bytes. */
 export type MediaRow = Pick<NewMedia, "accountId" | "size" | "mediaType" | "mimeType">;
+
+/** As `selectMedia`, for somebody who is about to use the file: it will not be taken for an orphan now. */
+export async function touchMedia(sql: Queryable, ref: string): Promise<MediaRow | undefined> {
+  const [row] = await sql<MediaRow[]>`
+    UPDATE media SET touched_at = now() WHERE ref = ${ref}
+    RETURNING account_id AS "accountId", size, media_type AS "mediaType", mime_type AS "mimeType"`;
+  return row;
+}
 
 export async function selectMedia(sql: Queryable, ref: string): Promise<MediaRow | undefined> {
   const [row] = await sql<MediaRow[]>`

@@ -50,6 +50,8 @@ export const send = pgTable(
     index("send_queued").on(table.sourceId, table.botId, table.leadId).where(sql`state = 0 AND kind = 1`),
     // What is due of one bot's follow-ups: a scan that begins at the oldest and ends at now, whatever is scheduled later.
     index("send_due").on(table.botId, table.dueAt).where(sql`state = 0 AND kind = 2`),
+    // Old follow-ups, for retention. Broadcasts' rows go with their generation and do not pay for this.
+    index("send_settled_follow_up").on(table.settledAt).where(sql`kind = 2 AND state >= 2`),
     // What may have to be rescued: as many rows as are on the wire.
     index("send_sending").on(table.rescueAt).where(sql`state = 1`),
   ],

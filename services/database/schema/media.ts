@@ -17,6 +17,8 @@ export const media = pgTable(
     /** In bytes. */
     size: id("size").notNull(),
     createdAt: moment("created_at").notNull().defaultNow(),
+    /** When it was last uploaded or saved in a body: what nobody has touched for long, and nothing uses, is deleted. */
+    touchedAt: moment("touched_at").notNull().defaultNow(),
     width: integer("width").notNull(),
     height: integer("height").notNull(),
     /** 1 photo, 2 video. */

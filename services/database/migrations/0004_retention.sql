@@ -1,0 +1,2 @@
+ALTER TABLE "media" ADD COLUMN "touched_at" timestamp with time zone DEFAULT now() NOT NULL;--> statement-breakpoint
+CREATE INDEX "send_settled_follow_up" ON "send" USING btree ("settled_at") WHERE kind = 2 AND state >= 2;
