@@ -31,9 +31,14 @@ function operationIdOf({ method, path }: Endpoint): string {
   return method.toLowerCase() + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join("");
 }
 
+/** In the order in which the checks are made; what can go wrong after them comes last. */
 function refusalsOf(endpoint: Endpoint): Map<RestCode, string> {
-  const shared = sharedCodes.map((code): [RestCode, string] => [code, restCodes[code]]);
-  return new Map([...shared, ...(Object.entries(endpoint.refusals) as [RestCode, string][])]);
+  const meanings: Partial<Record<RestCode, string>> = {
+    ...Object.fromEntries(sharedCodes.map((code) => [code, restCodes[code]])),
+    ...endpoint.refusals,
+  };
+  const codes = Object.keys(restCodes) as RestCode[];
+  return new Map(codes.flatMap((code) => (meanings[code] === undefined ? [] : [[code, meanings[code]]])));
 }
 
 function refusalsText(endpoint: Endpoint): string {
@@ -121,7 +126,13 @@ export function openApiDocument(app: AnyElysia, publicUrl: string | undefined): 
     tags,
     paths,
     components: {
-      securitySchemes: { session: { type: "http", scheme: "bearer", description: "The session's token." } },
+      securitySchemes: {
+        session: {
+          type: "http",
+          scheme: "bearer",
+          description: "The session's token. On a system of your own `npm start` prints one.",
+        },
+      },
     },
   };
 }

@@ -33,6 +33,7 @@ const start = `window.ui = SwaggerUIBundle({
   validatorUrl: null,
   defaultModelsExpandDepth: -1,
   docExpansion: "list",
+  tryItOutEnabled: true,
 });
 `;
 

@@ -22,8 +22,8 @@ const upload = defineEndpoint({
     media_type: Type.Integer({ enum: [MediaType.PHOTO, MediaType.VIDEO], description: "1 picture, 2 video." }),
   }),
   refusals: {
-    func: "The file is missing, too large, or neither of the kinds that are taken.",
-    limit: "Too many uploads run at once, or too many bytes are kept.",
+    func: "The file is missing, too large, or neither of the kinds that are taken, or the account's storage is full.",
+    limit: "Too many uploads run at once; try again a little later.",
   },
   run: async ({ accountId, clients, options }, values) => {
     const content = new Uint8Array(await values.file.arrayBuffer());

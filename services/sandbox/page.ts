@@ -8,7 +8,7 @@ const shownBots = 200;
 /** What somebody who opens the sandbox in a browser sees: counts, and the newest messages. No token is on it. */
 export function page(record: SandboxRecord): string {
   const bots = record.reports().sort((a, b) => b.accepted - a.accepted);
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Bot API sandbox</title>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Bot API sandbox</title><link rel="icon" href="data:,">
 <style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color-scheme:light dark}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #8884;vertical-align:top}

@@ -20,9 +20,11 @@ export function banner({ folder, ports, withSandbox, session, seconds }: BannerO
     "",
     `Leadcast is ready after ${seconds.toFixed(1)} s: ${at("gateway")}`,
     "",
-    row("gateway", `${at("gateway")}/api/*.json`),
+    row("gateway", `${at("gateway")}/api/*.json  (described at ${at("gateway")}/docs)`),
     ...services,
-    ...(withSandbox ? [row("sandbox", `${at("sandbox")}  (stands in for the Bot API)`)] : []),
+    ...(withSandbox
+      ? [row("sandbox", `${at("sandbox")}  (stands in for the Bot API; open it to see what was sent)`)]
+      : []),
     row("logs", `${data}/logs`),
     ...(session === undefined ? [] : tryIt(at("gateway"), session, data)),
     "",
@@ -47,14 +49,18 @@ function tryIt(gateway: string, session: string, data: string): string[] {
   ];
 }
 
-/** Three lines for a POSIX shell; the second and third need only `ID` of the first. */
+/**
+ * Three lines for a POSIX shell: create, start, watch. The second and third use what the first has put into variables, so
+ * that each is short enough to be read.
+ */
 export function tryItLines(gateway: string, session: string): string[] {
-  const curl = `curl -s -H 'Authorization: Bearer ${session}'`;
-  const url = `${gateway}/api/broadcast`;
+  const variables = `U=${gateway}/api/broadcast A='Authorization: Bearer ${session}'`;
   const text = "Hello {user}, *20% off* until Sunday";
+  const create = `ID=$(curl -s -H "$A" -d name=Hello $U/add.json | tr -cd 0-9)`;
+  const edit = `curl -s -w '\\n' -H "$A" -d id=$ID -d statuses=31 --data-urlencode 'text=${text}' $U/edit.json`;
   return [
-    `ID=$(${curl} -d name=Hello ${url}/add.json | tr -cd 0-9) && ${curl} -d id=$ID -d statuses=31 --data-urlencode 'text=${text}' ${url}/edit.json`,
-    `${curl} -w '\\n' -d id=$ID ${url}/start.json`,
-    `while R=$(${curl} "${url}/get.json?id=$ID") && echo "$R" && echo "$R" | grep -q '"status":[14],'; do sleep 1; done`,
+    `${variables}; ${create}; ${edit}`,
+    `curl -s -w '\\n' -H "$A" -d id=$ID $U/start.json`,
+    `while R=$(curl -s -H "$A" "$U/get.json?id=$ID") && echo "$R" && echo "$R" | grep -q '"status":[14],'; do sleep 1; done`,
   ];
 }
