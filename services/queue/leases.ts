@@ -63,10 +63,13 @@ export class LeaseKeeper {
     );
   }
 
-  /** Whether the shard may be worked on at this moment: to be asked right before a request is written. */
-  holds(shard: number): boolean {
+  /**
+   * Whether the shard may be worked on at this moment, and for `forMs` from now without another renewal: to be asked right
+   * before a request is written.
+   */
+  holds(shard: number, forMs = 0): boolean {
     const held = this.#held.get(shard);
-    return held !== undefined && held.deadlineMs > this.#options.clock.monotonicMs();
+    return held !== undefined && held.deadlineMs > this.#options.clock.monotonicMs() + forMs;
   }
 
   start(): void {
@@ -77,10 +80,24 @@ export class LeaseKeeper {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#loop;
-    const shards = [...this.#held.keys()];
-    await this.#options.drain?.(shards);
+    await this.#drainAll();
     this.#held.clear();
     await this.#retire().catch((error) => this.#options.onError?.(error));
+  }
+
+  /** Renews meanwhile: what is on the wire may take longer than a lease, and nobody else may begin before it is settled. */
+  async #drainAll(): Promise<void> {
+    const { clock, tickMs, drain, onError } = this.#options;
+    const drained = new AbortController();
+    const draining = Promise.resolve(drain?.([...this.#held.keys()]))
+      .catch((error) => onError?.(error))
+      .finally(() => drained.abort());
+    while (!drained.signal.aborted && this.#held.size > 0) {
+      await this.#renew().catch((error) => onError?.(error));
+      this.#dropOverdue();
+      await clock.sleep(tickMs, drained.signal);
+    }
+    await draining;
   }
 
   async #run(): Promise<void> {
@@ -97,7 +114,8 @@ export class LeaseKeeper {
     const live = await this.#announce();
     await this.#renew();
     const share = Math.ceil(SHARD_COUNT / Math.max(1, live));
-    const surplus = this.#held.size - this.#draining.size - share;
+    const kept = [...this.#held.keys()].filter((shard) => !this.#draining.has(shard)).length;
+    const surplus = kept - share;
     if (surplus > 0) this.#giveUp(surplus);
     else if (surplus < 0) await this.#acquire(-surplus);
   }
@@ -116,12 +134,17 @@ export class LeaseKeeper {
   async #renew(): Promise<void> {
     const { sql, role, name, ttlMs, clock } = this.#options;
     const askedAt = clock.monotonicMs();
+    const leaving = new Set(this.#draining);
     const rows = await sql<{ shard: number; fence: number }[]>`
       UPDATE shard_lease SET expires_at = clock_timestamp() + ${ttlMs} * interval '1 ms'
       WHERE role = ${role} AND owner = ${name} RETURNING shard, fence`;
     const renewed = new Set(rows.map((row) => row.shard));
     this.#lose([...this.#held.keys()].filter((shard) => !renewed.has(shard)));
-    this.#hold(rows, askedAt + ttlMs);
+    this.#hold(
+      // One whose handover ended while we asked is ours no more, whatever the answer says; and who stops begins nothing.
+      rows.filter(({ shard }) => this.#held.has(shard) || !(leaving.has(shard) || this.#stopping.signal.aborted)),
+      askedAt + ttlMs,
+    );
   }
 
   async #acquire(wanted: number): Promise<void> {
@@ -131,10 +154,12 @@ export class LeaseKeeper {
       ON CONFLICT DO NOTHING`;
     const askedAt = clock.monotonicMs();
     const rows = await sql<{ shard: number; fence: number }[]>`
-      UPDATE shard_lease l SET owner = ${name}, fence = l.fence + 1, expires_at = clock_timestamp() + ${ttlMs} * interval '1 ms'
-      FROM (SELECT shard FROM shard_lease
+      WITH k AS (
+        SELECT shard FROM shard_lease
         WHERE role = ${role} AND (owner IS NULL OR expires_at < clock_timestamp())
-        ORDER BY shard LIMIT ${wanted} FOR UPDATE SKIP LOCKED) AS k
+        ORDER BY shard LIMIT ${wanted} FOR UPDATE SKIP LOCKED)
+      UPDATE shard_lease l SET owner = ${name}, fence = l.fence + 1, expires_at = clock_timestamp() + ${ttlMs} * interval '1 ms'
+      FROM k
       WHERE l.role = ${role} AND l.shard = k.shard RETURNING l.shard, l.fence`;
     this.#hold(rows, askedAt + ttlMs);
   }
