@@ -17,12 +17,15 @@ export class LaneMarks<Key> {
   }
 
   /**
-   * Compares the lane's sendable head with what was published. Marks that are not in the head any more are dropped.
+   * Compares the lane's sendable head with what was published. Marks that are not in the head any more are dropped, but
+   * for those behind its end that it says nothing about.
    * @returns the keys to publish now.
    */
-  unpublished(head: readonly Key[], nowMs: number): Key[] {
+  unpublished(head: readonly Key[], nowMs: number, isBehind: (key: Key) => boolean = () => false): Key[] {
     const present = new Set(head);
-    for (const key of this.#publishedAt.keys()) if (!present.has(key)) this.#publishedAt.delete(key);
+    for (const key of this.#publishedAt.keys()) {
+      if (!present.has(key) && !isBehind(key)) this.#publishedAt.delete(key);
+    }
     return head.filter((key) => {
       const publishedAt = this.#publishedAt.get(key);
       return publishedAt === undefined || nowMs - publishedAt >= REPUBLISH_AFTER_MS;

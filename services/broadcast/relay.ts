@@ -142,28 +142,39 @@ export class Relay {
     const wanted = due.map(({ bot }) => ({ botId: bot.botId, limit: this.#windowOf(bot) }));
     const jobs = await store.selectDueFollowUps(this.#options.sql, wanted, offsetMs);
     const byBot = Map.groupBy(jobs, (job) => job.botId);
-    const batch = due.flatMap(({ bot, lane }) => this.#unpublished(lane, byBot.get(bot.botId) ?? [], bot));
+    const batch = due.flatMap(({ bot, lane }) => {
+      const head = byBot.get(bot.botId) ?? [];
+      lane.headLength = head.length;
+      return this.#unpublished(lane, head, bot);
+    });
     await this.#publish(batch);
   }
 
   async #refillBroadcasts(due: DueLane[], offsetMs: number): Promise<void> {
     if (due.length === 0) return;
-    const busy = Map.groupBy(
-      [...this.#lanes.values()].filter((lane) => lane.headLength > 0 && lane.era !== ""),
-      (lane) => lane.botId,
-    );
-    const lanes = due.map(({ bot, broadcast, lane }) => {
-      const sharers = new Set([...(busy.get(bot.botId) ?? []), lane]).size;
-      const limit = Math.max(1, Math.min(broadcast.room, Math.ceil(this.#windowOf(bot) / sharers)));
+    const lanes = due.map(({ bot, broadcast }) => {
       const { sourceId, run, revision, acceptedRevision } = broadcast;
+      const limit = Math.max(1, Math.min(broadcast.room, this.#windowOf(bot)));
       return { sourceId, botId: bot.botId, run, revision, acceptedRevision, limit };
     });
     const heads = await store.selectBroadcastHeads(this.#options.sql, lanes, offsetMs);
+    for (const [i, { lane }] of due.entries()) lane.headLength = heads[i]!.length;
+    const sharers = this.#busyLanesByBot();
     const perLane = due.map(({ bot, broadcast, lane }, i) => {
-      const head = heads[i]!.map((leadId) => broadcastJob(broadcast.sourceId, bot.botId, leadId));
+      const share = Math.ceil(this.#windowOf(bot) / (sharers.get(bot.botId) ?? 1));
+      const head = heads[i]!.slice(0, share).map((leadId) => broadcastJob(broadcast.sourceId, bot.botId, leadId));
       return this.#unpublished(lane, head, bot);
     });
     await this.#publish(inTurns(perLane));
+  }
+
+  /** How many broadcasts share each bot's window: those that had something sendable when they were last looked at. */
+  #busyLanesByBot(): Map<number, number> {
+    const busy = new Map<number, number>();
+    for (const lane of this.#lanes.values()) {
+      if (lane.headLength > 0 && lane.era !== "") busy.set(lane.botId, (busy.get(lane.botId) ?? 0) + 1);
+    }
+    return busy;
   }
 
   #windowOf(bot: RelayBot): number {
@@ -174,23 +185,24 @@ export class Relay {
   /** The head's jobs that are to be published now; also says when the lane's time comes again. */
   #unpublished(lane: Lane, head: SendJob[], bot: RelayBot): SendJob[] {
     const now = this.#options.clock.monotonicMs();
-    lane.headLength = head.length;
     const halfGoneMs = (head.length / 2 / bot.messagesPerSecond) * 1000;
     lane.nextAtMs = now + (head.length === 0 ? IDLE_MS : Math.min(MAX_REFILL_MS, halfGoneMs));
     const byKey = new Map(head.map((job) => [markKey(job), job]));
-    return lane.marks.unpublished([...byKey.keys()], now).map((key) => byKey.get(key)!);
+    return lane.marks.unpublished([...byKey.keys()], now, isBehind(lane, head)).map((key) => byKey.get(key)!);
   }
 
   async #publish(jobs: SendJob[]): Promise<void> {
     if (jobs.length === 0) return;
-    const { published, failed } = await this.#options.publish(jobs);
+    const { clock, publish } = this.#options;
     killPoint("mark.before");
-    const now = this.#options.clock.monotonicMs();
-    for (const job of published) this.#lanes.get(laneKey(job))?.marks.mark(markKey(job), now);
+    // Before the publish: delivery may ack one unsent, and say so, while others of its batch are still under way.
+    for (const job of jobs) this.#lanes.get(laneKey(job))?.marks.mark(markKey(job), clock.monotonicMs());
     killPoint("mark.after");
+    const { failed } = await publish(jobs);
     for (const job of failed) {
       const lane = this.#lanes.get(laneKey(job));
-      if (lane) lane.nextAtMs = now + IDLE_MS;
+      lane?.marks.unmark(markKey(job));
+      if (lane) lane.nextAtMs = clock.monotonicMs() + IDLE_MS;
     }
   }
 
@@ -226,6 +238,13 @@ function isFinished(counters: { queued: number; sending: number } | undefined): 
 function hasFaults(broadcast: RunningBroadcast): boolean {
   const { faultLeads, faultRevision, revision, acceptedRevision } = broadcast;
   return faultLeads > 0 && faultRevision === revision && acceptedRevision < revision;
+}
+
+/** Heads of broadcasts are by lead: what lies behind one that was cut to the lane's share may be published and waiting still. */
+function isBehind(lane: Lane, head: SendJob[]): (key: string) => boolean {
+  const last = head.at(-1)?.leadId;
+  if (last === undefined || head.length === lane.headLength) return () => false;
+  return (key) => Number(key) > last;
 }
 
 function broadcastJob(sourceId: number, botId: number, leadId: number): SendJob {
