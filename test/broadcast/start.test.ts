@@ -66,9 +66,9 @@ describe("Start takes", () => {
 
   test("leads that can be reached and have not opted out, of campaigns that are not deleted; paused ones keep theirs", async () => {
     const world = await setup({ campaigns: 3, leads: 9 });
-    const [optedOut, unreachable] = world.leads as [{ id: number }, { id: number }];
-    await world.sql`UPDATE lead SET opted_out = true WHERE id = ${optedOut.id}`;
-    await world.sql`UPDATE lead SET unreachable = ${SendReason.blocked} WHERE id = ${unreachable.id}`;
+    const [optedOut, unreachable] = world.leads.map((lead) => lead.id) as [number, number];
+    await world.sql`UPDATE lead SET opted_out = true WHERE id = ${optedOut}`;
+    await world.sql`UPDATE lead SET unreachable = ${SendReason.blocked} WHERE id = ${unreachable}`;
     await world.sql`UPDATE campaign SET state = 3 WHERE id = ${world.campaignIds[2]!}`;
     await world.sql`UPDATE campaign SET state = 2 WHERE id = ${world.campaignIds[1]!}`;
     expect(await world.start()).toBe(4);
