@@ -23,8 +23,18 @@ export interface NatsServerOptions {
   logPath: string;
   /** From `findNatsServer`; default: what that finds without fetching. */
   binary?: string;
+  /** One server of a cluster; by itself without. */
+  cluster?: NatsClusterOptions;
   /** JetStream's bound on disk; default 1 GiB. The stream holds seconds of work, so this is never reached. */
   maxFileStoreBytes?: number;
+}
+
+export interface NatsClusterOptions {
+  /** Unique in the cluster. */
+  serverName: string;
+  /** Where this server listens for the others, and where they do. */
+  port: number;
+  routes: readonly number[];
 }
 
 export interface EmbeddedNats {
@@ -161,6 +171,16 @@ jetstream {
   store_dir: ${quoted(storeDir)}
   max_memory_store: 67108864
   max_file_store: ${options.maxFileStoreBytes ?? 1024 ** 3}
+}
+${options.cluster ? clusterConfiguration(options.cluster) : ""}`;
+}
+
+function clusterConfiguration({ serverName, port, routes }: NatsClusterOptions): string {
+  return `server_name: ${JSON.stringify(serverName)}
+cluster {
+  name: "leadcast"
+  listen: "127.0.0.1:${port}"
+  routes: [${routes.map((route) => `"nats-route://127.0.0.1:${route}"`).join(", ")}]
 }
 `;
 }

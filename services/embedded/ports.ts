@@ -24,3 +24,10 @@ function listenOnce(port: number): Promise<number> {
   });
   return promise;
 }
+
+/** As `freePort`, several that differ. */
+export async function freePorts(count: number): Promise<number[]> {
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(await freePort());
+  return [...ports];
+}
