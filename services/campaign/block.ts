@@ -49,6 +49,19 @@ export function bodyChanged(before: MessageBody, after: MessageBody): boolean {
   return (["text", "media", "mediaType", "button", "link"] as const).some((field) => before[field] !== after[field]);
 }
 
+/** Stands for the half of a button that a call leaves out, so that the other half can be judged by itself. */
+const PLACEHOLDER = { button: "-", link: "https://example.com/" };
+
+/**
+ * Refuses what no stored value could make good: a call's own parameters are judged before anybody asks whose campaign it
+ * is and what the tariff allows. Throws DomainError INVALID_ARGUMENT.
+ */
+export function checkPatch({ text = "", media, mediaType, button, link }: BlockPatch): void {
+  const attached = media !== undefined && mediaType !== undefined ? { media, mediaType } : undefined;
+  const given = { button: button ?? (link && PLACEHOLDER.button), link: link ?? (button && PLACEHOLDER.link) };
+  checkBody({ ...emptyBody, text, ...attached, button: given.button ?? "", link: given.link ?? "" });
+}
+
 /**
  * Decides whether a block may be stored as it is, in the contract's order: first the feature, then the body. A block that
  * is off may always be stored, so that a downgraded account can still turn one off.

@@ -2,7 +2,7 @@ import type { Drizzle, Sql } from "#services/database/client.ts";
 import { loadEntitlement } from "#services/entitlement/entitlement.ts";
 import { checkMediaRef } from "#services/media/media.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { applyPatch, type Block, type BlockPatch, bodyChanged, checkBlock } from "./block.ts";
+import { applyPatch, type Block, type BlockPatch, bodyChanged, checkBlock, checkPatch } from "./block.ts";
 import { campaignBelongsTo, insertZeroBlock, lockBlock, updateBlock } from "./block-store.ts";
 import type { Queries } from "./bot-store.ts";
 
@@ -14,12 +14,13 @@ export interface BlockRef {
   status: number;
 }
 
-/** Creates or changes one block. The checks come in the contract's order: ownership, feature, body. */
+/** Creates or changes one block. The checks come in the contract's order: parameters, ownership, feature, body. */
 export async function saveBlock(
   { sql, db }: { sql: Sql; db: Drizzle },
   ref: BlockRef,
   patch: BlockPatch,
 ): Promise<Block> {
+  checkPatch(patch);
   const entitlement = await loadEntitlement(sql, ref.accountId);
   return await db.transaction(async (tx) => {
     const owned = await campaignBelongsTo(tx, ref.campaignId, ref.accountId);
