@@ -12,6 +12,7 @@ import { existsSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { patchPostgres } from "./patch-postgres.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const modules = join(root, "node_modules");
@@ -26,9 +27,10 @@ export function ensureInstalled() {
   if (node < oldestNode) fail(`Leadcast needs Node ${oldestNode} or newer; this is ${process.versions.node}.`);
   const lock = readFileSync(lockPath, "utf8");
   const stamp = createHash("sha256").update(lock).digest("hex");
-  if (read(stampPath) === stamp && runs(bun)) return;
+  if (read(stampPath) === stamp && runs(bun)) return patchPostgres();
   if (!isInstalled(JSON.parse(lock))) install();
   if (!runs(bun)) repairBun();
+  patchPostgres();
   writeFileSync(stampPath, stamp);
 }
 
