@@ -93,7 +93,12 @@ describe("SaveBlock", () => {
     ["editing one that is on", { text: "new" }, { on: true }, "FEATURE_MISSING"],
     ["a delay of one that is on", { delaySeconds: 1 }, { on: true }, "FEATURE_MISSING"],
     ["emptying one that is on: the feature comes first", { text: "" }, { on: true }, "FEATURE_MISSING"],
-    ["a bad body of one that is on: the feature comes first", { text: "*" }, { on: true }, "FEATURE_MISSING"],
+    [
+      "a text that cannot be parsed for one that is on: parameters come first",
+      { text: "*" },
+      { on: true },
+      "INVALID_ARGUMENT",
+    ],
     ["a bad body of one that is off", { text: "*" }, { on: false }, "INVALID_ARGUMENT"],
   ];
   test.each(withoutFeature)("without the feature: %s", async (_name, patch, { on }, outcome) => {
