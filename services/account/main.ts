@@ -16,6 +16,8 @@ const log = createLogger({ service });
 
 const Config = Type.Object({
   DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
+  DATABASE_PREPARE: Type.Boolean({ default: true }),
   ACCOUNT_PORT: portVar(7001),
   RPC_TOKENS: rpcTokensVar,
 });
@@ -26,7 +28,11 @@ await runProcess({
   start: async ({ onStop, announce }) => {
     const config = readConfig(Config);
     await migrate(config.DATABASE_URL);
-    const { sql, db, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-account" });
+    const { sql, db, close } = createDatabase({
+      url: config.DATABASE_URL,
+      applicationName: "leadcast-account",
+      prepare: config.DATABASE_PREPARE,
+    });
     onStop("database", close);
     const server = createRpcServer({
       service,

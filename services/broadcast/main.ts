@@ -27,6 +27,8 @@ const log = createLogger({ service });
 
 const Config = Type.Object({
   DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
+  DATABASE_PREPARE: Type.Boolean({ default: true }),
   NATS_URL: Type.String({ minLength: 1 }),
   NATS_REPLICAS: Type.Integer({ minimum: 1, maximum: 5, default: 1 }),
   BROADCAST_PORT: portVar(7003),
@@ -42,7 +44,11 @@ await runProcess({
     const token = config.RPC_TOKENS.find(({ name }) => name === service);
     if (!token) throw new ConfigError([`RPC_TOKENS: no token named "${service}", which calls DeliveryService.`]);
     await migrate(config.DATABASE_URL);
-    const { sql, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-broadcast" });
+    const { sql, close } = createDatabase({
+      url: config.DATABASE_URL,
+      applicationName: "leadcast-broadcast",
+      prepare: config.DATABASE_PREPARE,
+    });
     onStop("database", close);
     const problems = await checkDatabase(sql, { requireDurability: false });
     if (problems.length > 0) throw new ConfigError(problems);

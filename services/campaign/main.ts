@@ -22,6 +22,8 @@ const log = createLogger({ service });
 
 const Config = Type.Object({
   DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
+  DATABASE_PREPARE: Type.Boolean({ default: true }),
   CAMPAIGN_PORT: portVar(7002),
   DELIVERY_URL: urlVar("http://localhost:7004", ["http", "https"]),
   RPC_TOKENS: rpcTokensVar,
@@ -41,7 +43,11 @@ await runProcess({
     const transport = createRpcTransport({ baseUrl: config.DELIVERY_URL, token: token.secret });
     const delivery = createClient(DeliveryService, transport);
     await migrate(config.DATABASE_URL);
-    const { sql, db, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-campaign" });
+    const { sql, db, close } = createDatabase({
+      url: config.DATABASE_URL,
+      applicationName: "leadcast-campaign",
+      prepare: config.DATABASE_PREPARE,
+    });
     onStop("database", close);
     const server = createRpcServer({
       service,

@@ -68,12 +68,16 @@ function connect(options: DatabaseOptions): Sql {
  * advisory lock and find nothing left to do.
  */
 export async function migrate(databaseUrl: string): Promise<void> {
-  const client = postgres(databaseUrl, { max: 1, onnotice: () => {}, connect_timeout: 5 });
+  const connectOnce = () => postgres(databaseUrl, { max: 1, prepare: false, onnotice: () => {}, connect_timeout: 5 });
+  const [lock, client] = [connectOnce(), connectOnce()];
   try {
-    await client`SELECT pg_advisory_lock(${MIGRATION_LOCK})`;
-    await runMigrations(drizzle(client), { migrationsFolder: join(import.meta.dirname, "migrations") });
+    // The lock's own transaction, and not its session: behind a pooler in transaction mode a session is nobody's.
+    await lock.begin(async (tx) => {
+      await tx`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`;
+      await runMigrations(drizzle(client), { migrationsFolder: join(import.meta.dirname, "migrations") });
+    });
   } finally {
-    await client.end({ timeout: 5 });
+    await Promise.all([lock.end({ timeout: 5 }), client.end({ timeout: 5 })]);
   }
 }
 

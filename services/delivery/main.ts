@@ -19,6 +19,8 @@ const log = createLogger({ service });
 
 const Config = Type.Object({
   DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
+  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
+  DATABASE_PREPARE: Type.Boolean({ default: true }),
   NATS_URL: Type.String({ minLength: 1 }),
   NATS_REPLICAS: Type.Integer({ minimum: 1, maximum: 5, default: 1 }),
   TELEGRAM_API_ROOT: urlVar(undefined, ["http", "https"]),
@@ -37,7 +39,11 @@ await runProcess({
   start: async ({ onStop, announce }) => {
     const config = readConfig(Config);
     await migrate(config.DATABASE_URL);
-    const { sql, close } = createDatabase({ url: config.DATABASE_URL, applicationName: "leadcast-delivery" });
+    const { sql, close } = createDatabase({
+      url: config.DATABASE_URL,
+      applicationName: "leadcast-delivery",
+      prepare: config.DATABASE_PREPARE,
+    });
     onStop("database", close);
     const problems = await checkDatabase(sql, { requireDurability: !config.ALLOW_UNSAFE_DATABASE });
     if (problems.length > 0) throw new ConfigError(problems);
