@@ -110,7 +110,9 @@ export function patchPostgres() {
 function repair(text, { from, to }) {
   if (text.includes(to)) return text;
   if (text.split(from).length === 2) return text.replace(from, () => to);
-  throw new Error("postgres is not the version that scripts/patch-postgres.mjs repairs: see whether it still has to be.");
+  throw new Error(
+    "postgres is not the version that scripts/patch-postgres.mjs repairs: see whether it still has to be.",
+  );
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) patchPostgres();
