@@ -56,13 +56,20 @@ export function outcomeOf(reply: BotApiReply): Outcome {
 function outcomeOfError(reply: { code: number; description: string; retryAfterSeconds?: number }): Outcome {
   const { code, description } = reply;
   if (code === 429) {
-    return { outcome: "rateLimited", retryAfterSeconds: reply.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS };
+    return { outcome: "rateLimited", retryAfterSeconds: retryAfterOf(reply) };
   }
-  if (code >= 500) return { outcome: "unknown", reason: SendReason.serverError };
+  // An error that is none (a redirect, a code of some proxy's own) proves as little as a 5xx.
+  if (code < 400 || code >= 500) return { outcome: "unknown", reason: SendReason.serverError };
   if (code === 401 || code === 404) return { outcome: "bot" };
   if (code === 403) return outcomeOfForbidden(description.toLowerCase());
   if (code === 413) return { outcome: "body", reason: SendReason.media };
   return outcomeOfBadRequest(description.toLowerCase());
+}
+
+/** The parameter, or the number in the words, which say the same. */
+function retryAfterOf(reply: { description: string; retryAfterSeconds?: number }): number {
+  const seconds = reply.retryAfterSeconds ?? Number(/retry after (\d+)/i.exec(reply.description)?.[1]);
+  return seconds > 0 ? seconds : DEFAULT_RETRY_AFTER_SECONDS;
 }
 
 /** A 403 is always the chat's. Only what the person did, or will never undo, takes the chat out of audiences. */

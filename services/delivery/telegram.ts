@@ -1,6 +1,7 @@
 /**
- * The Bot API, through grammY's Api. Every call is a POST and is made once: Bun's fetch repeats a GET by itself when a
- * kept-alive connection breaks, and a repeated send would be a second message.
+ * The Bot API, through grammY's Api. Every call is a POST and is made once, because a repeated send would be a second
+ * message: Bun's fetch repeats a GET by itself when a kept-alive connection breaks, and follows redirects of a POST, with
+ * the token in the URL, wherever they lead.
  *
  * The URL of a call contains the bot's token, and Bun puts it into its errors: no error leaves this file, only replies.
  */
@@ -34,6 +35,9 @@ const MAX_CLIENTS = 10_000;
 /** The updates that HandleUpdate reads. */
 const WEBHOOK_UPDATES = ["message", "callback_query", "my_chat_member"] as const;
 
+/** Answered with what is not the Bot API's JSON, a redirect is an unreadable reply. */
+const NO_REDIRECTS = { redirect: "manual" } as const;
+
 type Call = (signal: AbortSignal) => Promise<unknown>;
 
 export function createBotApi(options: BotApiOptions): BotApi {
@@ -45,7 +49,8 @@ export function createBotApi(options: BotApiOptions): BotApi {
     if (known) return known;
     if (clients.size >= MAX_CLIENTS) clients.clear();
     // Our own deadline is the shorter one, so that a timeout is told from a cut.
-    const client = new Api(token, { apiRoot, timeoutSeconds: uploadTimeoutMs / 1000 + 5 });
+    const timeoutSeconds = uploadTimeoutMs / 1000 + 5;
+    const client = new Api(token, { apiRoot, timeoutSeconds, baseFetchConfig: NO_REDIRECTS });
     clients.set(token, client);
     return client;
   }
@@ -85,11 +90,16 @@ function sendCall(api: Api, message: OutgoingMessage, attachment: Attachment | u
 }
 
 async function reply(call: Call, timeoutMs: number): Promise<BotApiReply> {
-  const deadline = AbortSignal.timeout(timeoutMs);
+  const deadline = new AbortController();
+  // Not AbortSignal.timeout, which keeps its timer when the call has long been answered.
+  const timer = setTimeout(() => deadline.abort(), timeoutMs);
   try {
-    return okReply(await call(deadline));
+    return okReply(await call(deadline.signal));
   } catch (error) {
-    return deadline.aborted && !(error instanceof GrammyError) ? { answer: "lost", how: "timeout" } : errorReply(error);
+    if (error instanceof GrammyError || !deadline.signal.aborted) return errorReply(error);
+    return { answer: "lost", how: "timeout" };
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -101,16 +111,20 @@ interface MessageResult {
 }
 
 function okReply(result: unknown): BotApiReply {
-  const message = result as MessageResult;
+  const message = (result ?? {}) as MessageResult;
   // Telegram lists a photo's sizes; the largest one's file_id sends them all.
   const fileId = message.photo?.at(-1)?.file_id ?? message.video?.file_id;
-  return { answer: "ok", messageId: message.message_id ?? 0, fileId };
+  const id = message.message_id;
+  // What cannot be stored must not keep "it was accepted" from being stored.
+  return { answer: "ok", messageId: typeof id === "number" && Number.isSafeInteger(id) ? id : 0, fileId };
 }
 
 function errorReply(error: unknown): BotApiReply {
   if (error instanceof GrammyError) {
     const { error_code: code, description, parameters } = error;
-    return { answer: "error", code, description, retryAfterSeconds: parameters.retry_after };
+    if (typeof code !== "number" || typeof description !== "string") return { answer: "lost", how: "unreadable" };
+    const seconds = parameters.retry_after;
+    return { answer: "error", code, description, retryAfterSeconds: typeof seconds === "number" ? seconds : undefined };
   }
   const cause = error instanceof HttpError ? error.error : error;
   const code = String((cause as { code?: unknown })?.code ?? "");
@@ -119,7 +133,10 @@ function errorReply(error: unknown): BotApiReply {
   return { answer: "lost", how: "cut" };
 }
 
-/** Codes that Bun gives only where no connection stood, so that nothing can have been written. */
+/**
+ * Codes that Bun gives only where no connection stood, so that nothing can have been written. EHOSTUNREACH and ENETUNREACH
+ * are not among them: a connection that stands can end with these too.
+ */
 const NOT_CONNECTED = new Set([
   "ECONNREFUSED",
   "ConnectionRefused",
@@ -127,6 +144,4 @@ const NOT_CONNECTED = new Set([
   "ENOTFOUND",
   "DNSException",
   "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
 ]);

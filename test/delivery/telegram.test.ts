@@ -1,0 +1,197 @@
+import { describe, expect, test } from "bun:test";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { OutgoingMessage } from "#services/delivery/message.ts";
+import { outcomeOf } from "#services/delivery/outcome.ts";
+import { createBotApi } from "#services/delivery/telegram.ts";
+import { errorNames, serverErrorStatuses } from "#services/sandbox/refusal.ts";
+import { startSandbox, tokenOf } from "../sandbox/support.ts";
+import { eventually } from "../support/eventually.ts";
+
+const token = tokenOf(1);
+
+function messageTo(chatId: number, text = "Hello"): OutgoingMessage {
+  return { chatId, text, entities: [], keyboard: undefined, media: "", mediaType: 0 };
+}
+
+async function setup() {
+  const sandbox = await startSandbox();
+  const api = createBotApi({ apiRoot: sandbox.sandbox.url, timeoutMs: 400 });
+  return { ...sandbox, send: (chatId = 1) => api.send(token, messageTo(chatId)), botApi: api };
+}
+
+/** A server that answers each connection's first request with these bytes, and counts the requests. */
+async function setupRaw(answer: string) {
+  const sockets = new Set<Socket>();
+  let requests = 0;
+  const server: Server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("data", (data) => {
+      if (!data.toString("latin1").startsWith("POST")) return;
+      requests++;
+      socket.end(answer);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const apiRoot = `http://127.0.0.1:${port}`;
+  return {
+    apiRoot,
+    send: () => createBotApi({ apiRoot, timeoutMs: 2_000 }).send(token, messageTo(1)),
+    requests: () => requests,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function http(status: string, body: string, headers = ""): string {
+  const length = Buffer.byteLength(body);
+  return `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\n${headers}Content-Length: ${length}\r\nConnection: close\r\n\r\n${body}`;
+}
+
+describe("createBotApi", () => {
+  test("sends the text, its entities and its keyboard as they are", async () => {
+    await using world = await setup();
+    const entities = [{ type: "bold" as const, offset: 0, length: 5 }];
+    const keyboard = { inline_keyboard: [[{ text: "Go", url: "https://example.com" }]] };
+    const reply = await world.botApi.send(token, { ...messageTo(7), entities, keyboard });
+    const [message] = await world.control.messages();
+    expect(reply).toMatchObject({ answer: "ok", messageId: message!.message_id });
+    expect(message).toMatchObject({ chat: 7, text: "Hello", entities });
+    expect(JSON.stringify(message)).toContain("https://example.com");
+  });
+
+  test("knows a bot that is well", async () => {
+    await using world = await setup();
+    expect((await world.botApi.getMe(token)).answer).toBe("ok");
+    await world.control.revokeToken(token);
+    expect(await world.botApi.getMe(token)).toMatchObject({ answer: "error", code: 401 });
+  });
+
+  test.each(errorNames.filter((name) => name !== "server_error"))("passes on %s as an error", async (error) => {
+    await using world = await setup();
+    await world.control.script({ answer: { error, retryAfterSeconds: 9 }, times: 1 });
+    const reply = await world.send();
+    const [refusal] = await world.control.refusals();
+    expect(reply).toMatchObject({ answer: "error", code: refusal!.status, description: refusal!.description });
+    expect(outcomeOf(reply).outcome).not.toBe("unknown");
+    if (error === "retry_after") expect(reply).toMatchObject({ retryAfterSeconds: 9 });
+    expect((await world.control.bot(1)).calls).toBe(1);
+  });
+
+  test.each(
+    serverErrorStatuses.flatMap((status) => [
+      [status, false],
+      [status, true],
+    ]) as [number, boolean][],
+  )("takes a %d for unknown, accepted: %p", async (status, accepted) => {
+    await using world = await setup();
+    await world.control.script({ answer: { error: "server_error", status, accepted }, times: 1 });
+    const reply = await world.send();
+    // What stands in front of the Bot API answers 502 with a page of its own.
+    const how = status === 502 ? { answer: "lost", how: "unreadable" } : { answer: "error", code: status };
+    expect(reply).toMatchObject(how);
+    expect(outcomeOf(reply).outcome).toBe("unknown");
+    expect(await world.control.totals()).toMatchObject({ accepted: accepted ? 1 : 0 });
+    expect((await world.control.bot(1)).calls).toBe(1);
+  });
+
+  test.each([false, true])("takes a cut for unknown and does not call again, accepted: %p", async (accepted) => {
+    await using world = await setup();
+    // On a new connection, and on one that was kept alive: there a client may think that it was closed before.
+    await world.control.script({ chat: [1, 3], answer: { cut: true, accepted } });
+    expect(await world.send(1)).toEqual({ answer: "lost", how: "cut" });
+    expect(await world.send(2)).toMatchObject({ answer: "ok" });
+    expect(await world.send(3)).toEqual({ answer: "lost", how: "cut" });
+    expect(await world.control.bot(1)).toMatchObject({ calls: 3, accepted: accepted ? 3 : 1 });
+  });
+
+  test.each([false, true])("gives up on a hang at its timeout, accepted: %p", async (accepted) => {
+    await using world = await setup();
+    await world.control.script({ answer: { hang: true, accepted }, times: 1 });
+    const startedAt = performance.now();
+    expect(await world.send()).toEqual({ answer: "lost", how: "timeout" });
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(await world.control.bot(1)).toMatchObject({ calls: 1, accepted: accepted ? 1 : 0 });
+  });
+
+  test("takes a connection that nobody accepts for refused, also where one was kept alive", async () => {
+    await using world = await setup();
+    expect(await world.send()).toMatchObject({ answer: "ok" });
+    await world.control.listen(false);
+    await eventually(async () => !(await isOpen(world.sandbox.port)));
+    expect(await world.send()).toEqual({ answer: "refused" });
+    expect(await world.botApi.getMe(token)).toEqual({ answer: "refused" });
+    await world.control.listen(true);
+    expect(await world.send()).toMatchObject({ answer: "ok" });
+    expect((await world.control.totals()).accepted).toBe(2);
+  });
+
+  test("takes a host that does not exist for refused", async () => {
+    const api = createBotApi({ apiRoot: "http://telegram.invalid", timeoutMs: 5_000 });
+    expect(["refused", "lost"]).toContain((await api.send(token, messageTo(1))).answer);
+  });
+
+  test("follows no redirect: the message could arrive twice, and the token at somebody else's", async () => {
+    await using other = await setupRaw(http("200 OK", JSON.stringify({ ok: true, result: { message_id: 1 } })));
+    await using world = await setupRaw(http("307 Temporary Redirect", "", `Location: ${other.apiRoot}/\r\n`));
+    expect(outcomeOf(await world.send()).outcome).toBe("unknown");
+    expect([world.requests(), other.requests()]).toEqual([1, 0]);
+  });
+
+  test.each([
+    ["no JSON", http("200 OK", "<html>")],
+    ["half of its JSON", http("200 OK", '{"ok":tr')],
+    ["JSON of something else", http("200 OK", '{"hello":1}')],
+    ["a list", http("200 OK", "[]")],
+    ["null", http("200 OK", "null")],
+    ["an error without a code", http("400 Bad Request", '{"ok":false,"description":"?"}')],
+    ["an error without a description", http("400 Bad Request", '{"ok":false,"error_code":400}')],
+    ["less than it promised", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"],
+    ["no HTTP", "SSH-2.0-nonsense\r\n\r\n"],
+    ["nothing", ""],
+  ])("takes an answer that is %s for unknown", async (_, answer) => {
+    await using world = await setupRaw(answer);
+    expect(outcomeOf(await world.send()).outcome).toBe("unknown");
+    expect(world.requests()).toBe(1);
+  });
+
+  test.each([
+    ["a missing result", '{"ok":true}'],
+    ["no message_id", '{"ok":true,"result":{}}'],
+    ["a message_id that is no number of ours", '{"ok":true,"result":{"message_id":1.5}}'],
+  ])("believes an acceptance with %s", async (_, body) => {
+    await using world = await setupRaw(http("200 OK", body));
+    expect(await world.send()).toMatchObject({ answer: "ok", messageId: 0 });
+  });
+
+  test("lets no token out, whatever goes wrong", async () => {
+    await using world = await setup();
+    const replies: unknown[] = [];
+    for (const answer of [
+      { cut: true },
+      { hang: true },
+      { error: "unauthorized" },
+      { error: "server_error", status: 502 },
+    ]) {
+      await world.control.script({ answer: answer as never, times: 1 });
+      replies.push(await world.send());
+    }
+    await world.control.listen(false);
+    replies.push(await world.send(), await world.botApi.getMe(token));
+    await using raw = await setupRaw("nonsense");
+    replies.push(await raw.send());
+    replies.push(await createBotApi({ apiRoot: "http://telegram.invalid" }).send(token, messageTo(1)));
+    expect(replies).toHaveLength(8);
+    expect(Bun.inspect(replies, { depth: 20 }) + JSON.stringify(replies)).not.toContain("ttttt");
+  });
+});
+
+function isOpen(port: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(port, "127.0.0.1", () => resolve(true));
+  socket.on("error", () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}
