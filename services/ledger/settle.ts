@@ -174,7 +174,8 @@ function putBackRow(
 ): store.SettleRow {
   const retryAfterMs = result.retryAfterMs ?? null;
   if (ticket.kind === SendKind.followUp) {
-    return { ...base, state: SendState.queued, reason: result.reason, retryAfterMs };
+    // The relay finds follow-ups by when they are due: without a moment this one would wait for ever.
+    return { ...base, state: SendState.queued, reason: result.reason, retryAfterMs: retryAfterMs ?? 0 };
   }
   const open = openRun(runs, ticket.sourceId);
   if (open === undefined) return { ...base, state: SendState.dropped, reason: SendReason.cancelled };
