@@ -101,8 +101,7 @@ export async function checkMediaRef(
 ): Promise<void> {
   if (media === "" && mediaType === 0) return;
   // A ref is ASCII; Postgres refuses a NUL, which would look like a fault of ours.
-  const known = /^[\w-]{1,64}$/.test(media) ? await touchMedia(sql, media) : undefined;
-  if (known?.accountId === accountId && known.mediaType === mediaType) return;
+  if (/^[\w-]{1,64}$/.test(media) && (await touchMedia(sql, accountId, media, mediaType))) return;
   throw new DomainError(
     ErrorReason.INVALID_ARGUMENT,
     "There is no such media of this type in your account: upload the file, and give the ref and the type it answers.",

@@ -59,12 +59,15 @@ export async function selectChunk(sql: Queryable, ref: string, n: number): Promi
 /** What is known of a file without its bytes. */
 export type MediaRow = Pick<NewMedia, "accountId" | "size" | "mediaType" | "mimeType">;
 
-/** As `selectMedia`, for somebody who is about to use the file: it will not be taken for an orphan now. */
-export async function touchMedia(sql: Queryable, ref: string): Promise<MediaRow | undefined> {
-  const [row] = await sql<MediaRow[]>`
-    UPDATE media SET touched_at = now() WHERE ref = ${ref}
-    RETURNING account_id AS "accountId", size, media_type AS "mediaType", mime_type AS "mimeType"`;
-  return row;
+/**
+ * For an account that is about to use a file of its own: it will not be taken for an orphan now.
+ * @returns false, with nothing changed, for a file of another account or type, and where there is none.
+ */
+export async function touchMedia(sql: Queryable, accountId: number, ref: string, mediaType: number): Promise<boolean> {
+  const result = await sql`
+    UPDATE media SET touched_at = now()
+    WHERE ref = ${ref} AND account_id = ${accountId} AND media_type = ${mediaType}`;
+  return result.count > 0;
 }
 
 export async function selectMedia(sql: Queryable, ref: string): Promise<MediaRow | undefined> {
