@@ -1,5 +1,5 @@
 /**
- * Repairs the installed `postgres` 3.4.9, which does four things wrong when a connection is lost, and ends the process or lets
+ * Repairs the installed `postgres` 3.4.9, which does five things wrong when a connection is lost, and ends the process or lets
  * one query suffer for another:
  *
  * 1. A write that waits for its turn (every ROLLBACK of a transaction whose connection was lost) meets a socket that is null,
@@ -7,6 +7,8 @@
  * 2. A waiting write that is cancelled stays marked as waiting, so the slot's next connection never says hello and times out.
  * 3. The error of the old connection is kept and given to the first query of the new one.
  * 4. What a dead transaction still says is sent on that slot's next connection, where another transaction may be under way.
+ * 5. A connection that is lost while it asks for the types of arrays rejects a promise that nobody holds. (The query that
+ *    waits for the connection is made again on the next one.)
  *
  * Runs after each install and does nothing the second time. Plain JavaScript without dependencies.
  */
@@ -64,6 +66,13 @@ const repairs = [
     if (initial)
       return reconnect()
 
+`,
+  },
+  {
+    file: "connection.js",
+    from: `        return fetchArrayTypes()
+`,
+    to: `        return fetchArrayTypes().catch(() => {})
 `,
   },
   {
