@@ -10,8 +10,8 @@ import { SendReason } from "#services/ledger/send.ts";
 import { claimFile, forgetFile, releaseFile, storeFile } from "#services/media/file-id.ts";
 import { openMedia, readMedia } from "#services/media/media.ts";
 import type { Clock } from "#services/platform/clock.ts";
+import type { Deliver } from "./attempt.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Deliver } from "./worker.ts";
 
 export interface AttachmentsOptions {
   sql: Sql;

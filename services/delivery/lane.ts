@@ -2,22 +2,23 @@
  * One bot's lane: what waits for its pace, what has been claimed for its next places, and what is on the wire.
  *
  * ```
- *   queued ──collect──► (claim) ──► ready ──its place in the pace──► in flight ──► settled
- *      └─ hold, drain: acked unsent        └─ hold, drain: put back
+ *   queued ──take──► (claim) ──admit──► ready ──its place in the pace──► in flight ──► settled
+ *      └─ hold, drain: acked unsent       └─ hold, drain: put back
  * ```
  *
  * Only as much is claimed ahead as will be written within a moment, and only as much is in flight as the Bot API's latency
  * asks for: so a Bot API that stops answering, or a crash, leaves few sends in doubt.
  */
-import type { ClaimedSend, SendJob } from "#services/ledger/claim.ts";
-import { SendKind, shardOf } from "#services/ledger/send.ts";
-import type { BotRow } from "#services/ledger/store.ts";
+import { type ClaimedSend, keyOf, type SendJob } from "#services/ledger/claim.ts";
+import { SendKind, SendReason, shardOf } from "#services/ledger/send.ts";
 import { ChatPacer, Pacer } from "./pacer.ts";
 
 /** A job that came by JetStream, with its acknowledgement. */
 export interface QueuedJob {
   job: SendJob;
   ack: () => void;
+  /** How often its gate was found shut. */
+  gateTries?: number;
 }
 
 export interface ReadySend {
@@ -25,8 +26,11 @@ export interface ReadySend {
   ack: () => void;
 }
 
-/** How far ahead of their place in the pace sends are claimed: time enough for a claim on a busy machine. */
-const CLAIM_AHEAD_MS = 60;
+export interface LaneOptions {
+  limit: number;
+  guardMs?: number;
+  chatIntervalMs?: number;
+}
 
 /** Requests on the wire: as many as pace × latency asks for, twice over, within these bounds. */
 const MIN_IN_FLIGHT = 4;
@@ -39,22 +43,26 @@ export class Lane {
   readonly shard: number;
   readonly pacer: Pacer;
   readonly #chats: ChatPacer;
-  readonly #followUps: QueuedJob[] = [];
-  readonly #broadcasts: QueuedJob[] = [];
+  readonly #followUps = new Fifo<QueuedJob>();
+  readonly #broadcasts = new Fifo<QueuedJob>();
   readonly #keys = new Set<string>();
-  ready: ReadySend[] = [];
+  readonly #ready: ReadySend[] = [];
   inFlight = 0;
   /** Being claimed at this moment. */
   claiming = 0;
-  heldUntilMs = 0;
   /** Lost answers and refused connections in a row; any readable answer ends them. */
-  unknownsInRow = 0;
-  refusalsInRow = 0;
+  failuresInRow = 0;
+  usedAtMs = 0;
+  /** Until then a 429 stands, whatever else is lifted. */
+  rateLimitedUntilMs = Number.NEGATIVE_INFINITY;
+  #heldUntilMs = Number.NEGATIVE_INFINITY;
+  #holdReason: SendReason = SendReason.rateLimited;
+  #claimAfterMs = Number.NEGATIVE_INFINITY;
   #latencyMs = FIRST_LATENCY_MS;
 
   constructor(
     readonly botId: number,
-    options: { limit: number; guardMs?: number; chatIntervalMs?: number },
+    options: LaneOptions,
   ) {
     this.shard = shardOf(botId);
     this.pacer = new Pacer(options);
@@ -62,29 +70,48 @@ export class Lane {
   }
 
   get queuedCount(): number {
-    return this.#followUps.length + this.#broadcasts.length;
+    return this.#followUps.size + this.#broadcasts.size;
   }
 
-  get idle(): boolean {
-    return this.queuedCount === 0 && this.ready.length === 0 && this.inFlight === 0 && this.claiming === 0;
+  get readyCount(): number {
+    return this.#ready.length;
+  }
+
+  /** Whether anything of this lane is claimed and not settled by us yet. */
+  get busy(): boolean {
+    return this.#ready.length > 0 || this.inFlight > 0 || this.claiming > 0;
+  }
+
+  /** Whether it may be forgotten: nothing is in it and nothing holds it. */
+  isIdleAt(nowMs: number): boolean {
+    const held = this.holdAt(nowMs) !== undefined || nowMs < this.rateLimitedUntilMs;
+    return !this.busy && this.queuedCount === 0 && !held;
   }
 
   /** @returns false if this job waits here already. */
-  enqueue(item: QueuedJob, key: string): boolean {
+  enqueue(item: QueuedJob): boolean {
+    const key = keyOf(item.job);
     if (this.#keys.has(key)) return false;
     this.#keys.add(key);
     (item.job.kind === SendKind.followUp ? this.#followUps : this.#broadcasts).push(item);
     return true;
   }
 
-  /** How many jobs may be claimed now. */
-  wants(nowMs: number): number {
-    if (this.queuedCount === 0 || nowMs < this.heldUntilMs) return 0;
+  /** How many jobs may be claimed now, when claims are made `aheadMs` before their place in the pace. */
+  wants(nowMs: number, aheadMs: number): number {
+    if (this.queuedCount === 0 || this.holdAt(nowMs) !== undefined || nowMs < this.#claimAfterMs) return 0;
+    if (this.pacer.nextAt(nowMs) - nowMs > aheadMs) return 0;
     const rate = this.pacer.rate(nowMs);
-    const ahead = Math.min(MAX_IN_FLIGHT, Math.ceil((rate * CLAIM_AHEAD_MS) / 1000));
+    const ahead = Math.min(MAX_IN_FLIGHT, Math.ceil((rate * aheadMs) / 1000));
+    // Those that wait for their chat's second are no reason to let the others wait.
+    const soon = this.#ready.filter(({ send }) => this.#chats.nextAt(send.chatId) - nowMs <= aheadMs).length;
     const room = this.#maxInFlight(rate) - this.inFlight;
-    const soon = this.pacer.nextAt(nowMs) - nowMs <= CLAIM_AHEAD_MS;
-    return soon ? Math.max(0, Math.min(ahead, room) - this.ready.length - this.claiming) : 0;
+    return Math.max(0, Math.min(ahead, room) - soon - this.claiming);
+  }
+
+  /** Nothing is claimed before then: the gate of what comes next is shut for a moment. */
+  claimAfter(momentMs: number): void {
+    this.#claimAfterMs = momentMs;
   }
 
   #maxInFlight(rate: number): number {
@@ -93,43 +120,97 @@ export class Lane {
   }
 
   /** The next jobs to claim, follow-ups first. */
-  take(count: number, keyOf: (job: SendJob) => string): QueuedJob[] {
-    const taken = this.#followUps.splice(0, count);
-    if (taken.length < count) taken.push(...this.#broadcasts.splice(0, count - taken.length));
-    for (const item of taken) this.#keys.delete(keyOf(item.job));
+  take(count: number): QueuedJob[] {
+    const followUps = this.#followUps.take(count);
+    const taken = [...followUps, ...this.#broadcasts.take(count - followUps.length)];
+    for (const { job } of taken) this.#keys.delete(keyOf(job));
     return taken;
   }
 
   /** Everything that waits, for acking it unsent. */
   takeAll(): QueuedJob[] {
-    this.#keys.clear();
-    return [...this.#followUps.splice(0), ...this.#broadcasts.splice(0)];
+    return this.take(this.queuedCount);
+  }
+
+  /**
+   * Takes a claimed send, one per chat: another one of a chat would only wait here for a second, claimed.
+   * @returns undefined, or in how many milliseconds this chat has a place for it.
+   */
+  admit(item: ReadySend, nowMs: number): number | undefined {
+    const { chatId } = item.send;
+    const taken = this.#ready.some(({ send }) => send.chatId === chatId);
+    if (taken && this.#chats.intervalMs > 0) return this.#chats.promise(chatId, nowMs) - nowMs;
+    this.#ready.push(item);
+    return undefined;
   }
 
   /** When the next ready send may be written; Infinity if none is ready. */
   nextWriteAt(nowMs: number): number {
-    if (this.ready.length === 0) return Number.POSITIVE_INFINITY;
-    const chat = Math.min(...this.ready.map(({ send }) => this.#chats.nextAt(send.chatId)));
-    return Math.max(this.pacer.nextAt(nowMs), chat);
+    let chatFreeAt = Number.POSITIVE_INFINITY;
+    for (const { send } of this.#ready) chatFreeAt = Math.min(chatFreeAt, this.#chats.nextAt(send.chatId));
+    return Math.max(this.pacer.nextAt(nowMs), chatFreeAt);
   }
 
   /** Takes the first ready send whose chat is free, and its place in the pace: the request is to be written now. */
   takeReady(nowMs: number): ReadySend | undefined {
-    if (this.pacer.nextAt(nowMs) > nowMs) return undefined;
-    const index = this.ready.findIndex(({ send }) => this.#chats.nextAt(send.chatId) <= nowMs);
+    if (this.holdAt(nowMs) !== undefined || this.pacer.nextAt(nowMs) > nowMs) return undefined;
+    const index = this.#ready.findIndex(({ send }) => this.#chats.nextAt(send.chatId) <= nowMs);
     if (index < 0) return undefined;
-    const [item] = this.ready.splice(index, 1);
+    const [item] = this.#ready.splice(index, 1);
     this.pacer.record(nowMs);
     this.#chats.record(item!.send.chatId, nowMs);
     return item;
   }
 
-  /** What the claim read of the bot: a changed limit counts at once. */
-  adopt(bot: BotRow, limitOf: (bot: BotRow) => number): void {
-    this.pacer.setLimit(limitOf(bot));
+  /** Everything that is claimed and not written, for putting it back. */
+  takeAllReady(): ReadySend[] {
+    return this.#ready.splice(0);
+  }
+
+  /** Nothing is written before then; the longer of two holds counts. */
+  hold(untilMs: number, reason: SendReason): void {
+    if (untilMs < this.#heldUntilMs) return;
+    this.#heldUntilMs = untilMs;
+    this.#holdReason = reason;
+  }
+
+  /** Why nothing may be written now; undefined if it may. */
+  holdAt(nowMs: number): SendReason | undefined {
+    return nowMs < this.#heldUntilMs ? this.#holdReason : undefined;
+  }
+
+  /** Ends the hold, but for what is left of a 429's. */
+  release(): void {
+    this.failuresInRow = 0;
+    this.#heldUntilMs = this.rateLimitedUntilMs;
+    this.#holdReason = SendReason.rateLimited;
   }
 
   noteLatency(ms: number): void {
     this.#latencyMs += (ms - this.#latencyMs) * LATENCY_WEIGHT;
+  }
+}
+
+/** First in, first out, with thousands in it: taking from the front of an array moves all the others. */
+class Fifo<T> {
+  #items: T[] = [];
+  #first = 0;
+
+  get size(): number {
+    return this.#items.length - this.#first;
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  take(count: number): T[] {
+    const taken = this.#items.slice(this.#first, this.#first + count);
+    this.#first += taken.length;
+    if (this.#first * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#first);
+      this.#first = 0;
+    }
+    return taken;
   }
 }

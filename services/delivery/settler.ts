@@ -26,6 +26,8 @@ const MAX_WAITING = 2_000;
 /** Results that come within this are written together. */
 const GROUP_MS = 5;
 const RETRY_MS = 250;
+/** Sources whose accepted revision is remembered. */
+const MAX_REVISIONS = 10_000;
 
 interface Waiting {
   settlement: Settlement;
@@ -38,15 +40,18 @@ export class Settler {
   #writing = 0;
   #failing = false;
   #loop: Promise<void> | undefined;
-  #accepted = new Map<number, number>();
-  #idle = Promise.withResolvers<void>();
+  readonly #accepted = new Map<number, number>();
 
   constructor(options: SettlerOptions) {
     this.#options = options;
-    this.#idle.resolve();
   }
 
-  /** Whether results cannot be written fast enough, or at all: send nothing new. */
+  /** Whether the last write failed: nothing may be sent, because its result could not be written. */
+  get failing(): boolean {
+    return this.#failing;
+  }
+
+  /** Whether results cannot be written fast enough, or at all: claim nothing new. */
   get blocked(): boolean {
     return this.#failing || this.#waiting.length >= MAX_WAITING;
   }
@@ -58,14 +63,13 @@ export class Settler {
 
   /** Keeps the result until it is written, then calls `ack`. */
   push(settlement: Settlement, ack: () => void): void {
-    if (this.pending === 0) this.#idle = Promise.withResolvers();
     this.#waiting.push({ settlement, ack });
     this.#loop ??= this.#run();
   }
 
-  /** Resolves when everything pushed so far is written. */
+  /** Resolves when nothing is left to write. */
   async flush(): Promise<void> {
-    while (this.pending > 0) await this.#idle.promise;
+    while (this.#loop) await this.#loop;
   }
 
   async #run(): Promise<void> {
@@ -75,7 +79,6 @@ export class Settler {
       await this.#writeBatch();
     }
     this.#loop = undefined;
-    this.#idle.resolve();
   }
 
   async #writeBatch(): Promise<void> {
@@ -85,25 +88,31 @@ export class Settler {
       const { sql, databaseClock } = this.#options;
       const settlements = batch.map((item) => item.settlement);
       await settleSends(settlements, { sql, clock: databaseClock, acceptedRevisions: this.#accepted });
-      this.#failing = false;
-      this.#forgetOldRevisions();
-      killPoint("ack.before");
-      for (const { ack } of batch) ack();
-      killPoint("ack.after");
-      this.#options.onWritten?.(batch.length);
     } catch (error) {
       this.#failing = true;
-      // A note that was made in the transaction that failed may not have been written.
-      this.#accepted.clear();
       this.#options.onError(error);
       this.#waiting.unshift(...batch);
-      await this.#options.clock.sleep(RETRY_MS);
-    } finally {
       this.#writing = 0;
+      await this.#options.clock.sleep(RETRY_MS);
+      return;
     }
+    this.#failing = false;
+    this.#writing = 0;
+    this.#finish(batch);
   }
 
-  #forgetOldRevisions(): void {
-    if (this.#accepted.size > 10_000) this.#accepted.clear();
+  /** It is committed: an ack that fails changes nothing, and must not make it be written again. */
+  #finish(batch: Waiting[]): void {
+    if (this.#accepted.size > MAX_REVISIONS) this.#accepted.clear();
+    killPoint("ack.before");
+    for (const { ack } of batch) {
+      try {
+        ack();
+      } catch (error) {
+        this.#options.onError(error);
+      }
+    }
+    killPoint("ack.after");
+    this.#options.onWritten?.(batch.length);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The worker: takes jobs, claims those whose place in the pace has come, sends them, settles what came of it.
+ * The worker: takes jobs, claims those whose place in the pace comes soon, sends them, settles what came of it.
  *
  * ```
  *   offer ─► lane.queued ─► claim (one transaction for all bots) ─► lane.ready ─► write ─► settle ─► ack
@@ -13,37 +13,33 @@
  * 3. A job is acked only when its row is settled or it was not claimed.
  */
 import type { Sql } from "#services/database/client.ts";
-import { type ClaimAnswer, claimSends, keyOf, randomToken, type SendJob } from "#services/ledger/claim.ts";
+import { type ClaimAnswer, type ClaimedSend, claimSends, randomToken, type SendJob } from "#services/ledger/claim.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import { HoldReason, SendReason, shardOf } from "#services/ledger/send.ts";
+import { SendReason } from "#services/ledger/send.ts";
 import { type SendResult, ticketOf, UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
 import type { BotRow } from "#services/ledger/store.ts";
 import type { Clock } from "#services/platform/clock.ts";
-import { killPoint } from "#services/platform/kill-points.ts";
 import { LeaseRole } from "#services/queue/leases.ts";
+import { type Attempt, type AttemptOptions, attemptSend } from "./attempt.ts";
 import { Holds } from "./holds.ts";
-import { Lane, type QueuedJob, type ReadySend } from "./lane.ts";
-import { composeMessage, type OutgoingMessage } from "./message.ts";
-import { type Outcome, outcomeOf } from "./outcome.ts";
+import type { Lane, QueuedJob, ReadySend } from "./lane.ts";
+import { Lanes } from "./lanes.ts";
+import type { Outcome } from "./outcome.ts";
 import type { Settler } from "./settler.ts";
-import type { BotApi } from "./telegram.ts";
+import { Unsent } from "./unsent.ts";
 
-export interface WorkerOptions {
+export interface WorkerOptions extends Omit<AttemptOptions, "obstacle"> {
   sql: Sql;
   clock: Clock;
   databaseClock?: DatabaseClock;
-  leases: { fences(): Map<number, number>; holds(shard: number): boolean };
-  api: BotApi;
+  /** `holds` says whether the shard is ours now and will be for `forMs`. */
+  leases: { fences(): Map<number, number>; holds(shard: number, forMs: number): boolean };
   settler: Settler;
   holds: Holds;
-  openToken: (botId: number, sealed: string) => string;
   /** How long claims may be silent before they are rescued. */
   rescueMs: { text: number; media: number };
-  /** Acked without being sent: the relay may publish these again. */
+  /** Acked without being sent, a few hundred at once: the relay may publish these again. */
   onUnsent: (jobs: SendJob[]) => void;
-  onError: (error: unknown) => void;
-  /** Sends with media; see attachments.ts. */
-  attach?: (send: ReadySend["send"], deliver: Deliver) => Promise<Outcome>;
   /** Messages in any second of a bot; default: what the bot is set to. */
   limitOf?: (bot: BotRow) => number;
   guardMs?: number;
@@ -51,37 +47,59 @@ export interface WorkerOptions {
   onOutcome?: (outcome: Outcome["outcome"]) => void;
 }
 
-/** Makes one request with or without an attachment. */
-export type Deliver = (attachment?: Parameters<BotApi["send"]>[2]) => Promise<Outcome>;
-
 /** Jobs in one claim at most: a transaction of some 10 ms. */
 const MAX_CLAIM = 500;
 /** Between the starts of two claims, so that a few bots' jobs are claimed together. */
 const CLAIM_INTERVAL_MS = 8;
-const IDLE_MS = 50;
 const CLAIM_RETRY_MS = 250;
+/**
+ * How far ahead of their place in the pace sends are claimed: two and a half claims, because what falls due during one
+ * must have come with the one before it.
+ */
+const MIN_CLAIM_AHEAD_MS = 60;
+const MAX_CLAIM_AHEAD_MS = 500;
+const CLAIMS_AHEAD = 2.5;
+/** Weight of the newest claim's duration in the moving average. */
+const CLAIM_WEIGHT = 0.2;
+/**
+ * A gate is shut for the few milliseconds of a Pause or an edit, and for seconds by the Start of a million leads. A job
+ * that has waited here for a second goes back to the relay: a forged one, of a block that is gone, waits for ever.
+ */
+const GATE_RETRY_MS = 20;
+const MAX_GATE_TRIES = 50;
 /** Lost or refused in a row until a bot's breaker opens. */
 const BREAKER_LIMIT = 3;
-/** A lane that nothing was in for this long is forgotten, with its pace: its window is long over. */
-const LANE_IDLE_MS = 60_000;
+const TOKEN_SEALED_MESSAGE = "The bot's token cannot be opened: its key is not among SECRET_KEYS.";
 /** Until the claim has read the bot's own limit. */
 const FIRST_LIMIT = 30;
+/** A hold that ends when somebody lifts it. The claim answers "wait" until then, so this only saves asking. */
+const UNTIL_TOLD_MS = 1_000;
+/**
+ * Nothing is written in the last second of a lease. So when the next owner comes, our last second is over, and its window
+ * and ours never add up.
+ */
+const LEASE_RESERVE_MS = 1_000;
+const DRAIN_POLL_MS = 5;
 
 export class Worker {
   readonly #options: WorkerOptions;
-  readonly #lanes = new Map<number, Lane>();
-  readonly #lastUsedMs = new Map<number, number>();
+  readonly #attempt: AttemptOptions;
+  readonly #unsent: Unsent;
+  readonly #lanes: Lanes;
+  readonly #timers = new Map<Lane, ReturnType<typeof setTimeout>>();
   readonly #drainingShards = new Set<number>();
   readonly #stopping = new AbortController();
   #wake = Promise.withResolvers<void>();
   #claimLoop: Promise<void> | undefined;
-  #writeTimer: ReturnType<typeof setTimeout> | undefined;
-  #writeAtMs = Number.POSITIVE_INFINITY;
+  #claimMs = CLAIM_INTERVAL_MS;
   #inFlight = 0;
   #queued = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
+    this.#attempt = { ...options, obstacle: (lane) => this.#obstacle(lane) };
+    this.#unsent = new Unsent(options.onUnsent, options.onError);
+    this.#lanes = new Lanes({ ...options, limit: FIRST_LIMIT });
   }
 
   /** Jobs that wait in memory; intake stops pulling above a bound. */
@@ -100,91 +118,98 @@ export class Worker {
 
   /** Takes one job. What cannot be kept is acked unsent. */
   offer(job: SendJob, ack: () => void): void {
-    const shard = shardOf(job.botId);
     const lane = this.#laneOf(job.botId);
-    const closed = this.#stopping.signal.aborted || this.#drainingShards.has(shard);
-    if (closed || this.#options.clock.monotonicMs() < lane.heldUntilMs) {
-      this.#unsent([{ job, ack }]);
-    } else if (lane.enqueue({ job, ack }, keyOf(job))) {
+    const now = this.#options.clock.monotonicMs();
+    if (this.#isClosed(lane) || lane.holdAt(now) !== undefined) this.#unsent.add([{ job, ack }]);
+    else this.#enqueue(lane, { job, ack });
+  }
+
+  #isClosed({ shard }: Lane): boolean {
+    return this.#stopping.signal.aborted || this.#drainingShards.has(shard) || !this.#options.leases.holds(shard, 0);
+  }
+
+  #enqueue(lane: Lane, item: QueuedJob): void {
+    if (lane.enqueue(item)) {
       this.#queued++;
       this.#wake.resolve();
-    } else {
-      ack();
-    }
+    } else item.ack();
   }
 
   #laneOf(botId: number): Lane {
-    const { clock, guardMs, chatIntervalMs, limitOf } = this.#options;
-    this.#lastUsedMs.set(botId, clock.monotonicMs());
-    const known = this.#lanes.get(botId);
-    if (known) return known;
-    const lane = new Lane(botId, {
-      limit: limitOf ? limitOf(unknownBot(botId)) : FIRST_LIMIT,
-      guardMs,
-      chatIntervalMs,
-    });
-    this.#lanes.set(botId, lane);
-    return lane;
+    return this.#lanes.use(botId, this.#options.clock.monotonicMs());
   }
 
   // Claiming
 
   async #runClaims(): Promise<void> {
     const { clock } = this.#options;
-    while (!this.#stopping.signal.aborted) {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
       const startedAt = clock.monotonicMs();
       const batch = this.#collect(startedAt);
-      if (batch.length === 0) await this.#waitForWork(startedAt);
-      else await this.#claim(batch);
+      if (batch.length > 0) await this.#claim(batch);
+      else if (this.#queued === 0) await this.#waitForJobs();
       const restMs = CLAIM_INTERVAL_MS - (clock.monotonicMs() - startedAt);
-      if (batch.length > 0 && batch.length < MAX_CLAIM && restMs > 0) await clock.sleep(restMs);
+      if (batch.length < MAX_CLAIM && restMs > 0) await clock.sleep(restMs, signal);
     }
   }
 
-  async #waitForWork(nowMs: number): Promise<void> {
-    const busy = this.#queued > 0;
-    if (!busy) {
-      this.#wake = Promise.withResolvers();
-      this.#forgetIdleLanes(nowMs);
-    }
-    const waitMs = busy ? CLAIM_INTERVAL_MS : IDLE_MS;
-    await Promise.race([this.#wake.promise, this.#options.clock.sleep(waitMs, this.#stopping.signal)]);
-    if (busy) await this.#options.clock.sleep(CLAIM_INTERVAL_MS / 2);
+  async #waitForJobs(): Promise<void> {
+    this.#wake = Promise.withResolvers();
+    if (this.#stopping.signal.aborted) return;
+    await this.#wake.promise;
   }
 
-  /** The jobs whose place has come, over all lanes; those that were served last time come last. */
+  /** The jobs whose place comes soon, over all lanes. */
   #collect(nowMs: number): QueuedJob[] {
+    this.#lanes.forgetIdle(nowMs);
     if (this.#options.settler.blocked || this.#queued === 0) return [];
+    const aheadMs = Math.min(MAX_CLAIM_AHEAD_MS, Math.max(MIN_CLAIM_AHEAD_MS, this.#claimMs * CLAIMS_AHEAD));
     const batch: QueuedJob[] = [];
-    for (const [botId, lane] of this.#lanes) {
-      const wanted = Math.min(lane.wants(nowMs), MAX_CLAIM - batch.length);
-      if (wanted <= 0 || this.#drainingShards.has(lane.shard)) continue;
-      const taken = lane.take(wanted, keyOf);
-      lane.claiming += taken.length;
-      this.#queued -= taken.length;
-      batch.push(...taken);
-      this.#lanes.delete(botId);
-      this.#lanes.set(botId, lane);
+    const served: Lane[] = [];
+    for (const lane of this.#lanes.values()) {
+      const wanted = Math.min(lane.wants(nowMs, aheadMs), MAX_CLAIM - batch.length);
+      if (wanted <= 0 || !this.#options.leases.holds(lane.shard, LEASE_RESERVE_MS)) continue;
+      batch.push(...this.#takeForClaim(lane, wanted));
+      served.push(lane);
       if (batch.length >= MAX_CLAIM) break;
     }
+    // One claim does not hold everybody's.
+    if (batch.length >= MAX_CLAIM) this.#lanes.serveLast(served);
     return batch;
   }
 
+  #takeForClaim(lane: Lane, count: number): QueuedJob[] {
+    const taken = lane.take(count);
+    lane.claiming += taken.length;
+    this.#queued -= taken.length;
+    return taken;
+  }
+
   async #claim(batch: QueuedJob[]): Promise<void> {
-    const { sql, databaseClock, leases, rescueMs, onError, clock } = this.#options;
     const token = randomToken();
+    const answers = await this.#askForClaims(batch, token);
+    // Not in that call's `catch`: what has been claimed and written must never be disowned.
+    for (const [i, answer] of answers?.entries() ?? []) this.#apply(batch[i]!, answer);
+    if (answers) return;
+    for (const item of batch) this.#disown(item, token);
+    await this.#options.clock.sleep(CLAIM_RETRY_MS);
+  }
+
+  /** Undefined if nobody knows what became of the claim. */
+  async #askForClaims(batch: QueuedJob[], token: number): Promise<ClaimAnswer[] | undefined> {
+    const { sql, databaseClock, leases, rescueMs, onError, clock } = this.#options;
+    const jobs = batch.map((item) => item.job);
+    const role = LeaseRole.delivery;
+    const startedAt = clock.monotonicMs();
     try {
-      const answers = await claimSends(
-        batch.map((item) => item.job),
-        { sql, clock: databaseClock, role: LeaseRole.delivery, leases: leases.fences(), rescueMs, token },
-      );
-      for (const [i, answer] of answers.entries()) this.#apply(batch[i]!, answer);
+      return await claimSends(jobs, { sql, clock: databaseClock, role, leases: leases.fences(), rescueMs, token });
     } catch (error) {
       onError(error);
-      for (const item of batch) this.#disown(item, token);
-      await clock.sleep(CLAIM_RETRY_MS);
+      return undefined;
+    } finally {
+      this.#claimMs += (clock.monotonicMs() - startedAt - this.#claimMs) * CLAIM_WEIGHT;
     }
-    this.#scheduleWrites();
   }
 
   /**
@@ -195,187 +220,179 @@ export class Worker {
     this.#laneOf(job.botId).claiming--;
     const ticket = { ...job, token, chatId: 0, accountId: UNKNOWN_ACCOUNT, revision: 0 };
     this.#options.settler.push({ ticket, result: { result: "putBack", reason: SendReason.leaseLost } }, () =>
-      this.#unsent([{ job, ack }]),
+      this.#unsent.add([{ job, ack }]),
     );
   }
 
   #apply(item: QueuedJob, answer: ClaimAnswer): void {
     const lane = this.#laneOf(item.job.botId);
     lane.claiming--;
-    if (answer.outcome === "claimed") {
-      lane.adopt(answer.send.bot, this.#options.limitOf ?? ((bot) => bot.messagesPerSecond));
-      lane.ready.push({ send: answer.send, ack: item.ack });
-    } else if (answer.outcome === "wait") {
-      if (answer.reason === "bot") this.#hold(lane, UNTIL_TOLD_MS);
-      this.#unsent([item]);
-    } else {
-      item.ack();
+    if (answer.outcome === "claimed") this.#admit(lane, { send: answer.send, ack: item.ack });
+    else if (answer.outcome !== "wait") item.ack();
+    else if (answer.reason === "gate" && this.#mayLineUpAgain(lane, item)) this.#lineUpAgain(lane, item);
+    else {
+      if (answer.reason === "bot") this.#hold(lane, UNTIL_TOLD_MS, SendReason.botRefused);
+      this.#unsent.add([item]);
     }
+  }
+
+  #admit(lane: Lane, item: ReadySend): void {
+    const { clock, limitOf } = this.#options;
+    const { bot } = item.send;
+    lane.pacer.setLimit(limitOf ? limitOf(bot) : bot.messagesPerSecond);
+    const now = clock.monotonicMs();
+    // The lane may have been held, or its shard lost, while the claim was made.
+    const obstacle = this.#obstacle(lane);
+    const retryAfterMs = obstacle === undefined ? lane.admit(item, now) : undefined;
+    if (obstacle !== undefined) this.#settle(item, { result: "putBack", reason: obstacle });
+    else if (retryAfterMs === undefined) this.#write(lane);
+    else this.#settle(item, { result: "putBack", reason: SendReason.rateLimited, retryAfterMs });
+  }
+
+  #mayLineUpAgain(lane: Lane, { gateTries = 0 }: QueuedJob): boolean {
+    return gateTries < MAX_GATE_TRIES && !this.#isClosed(lane);
+  }
+
+  /**
+   * Somebody is deciding about its source at this moment. Sent back to the relay it would be published and claimed in
+   * circles until that is over; here it goes behind the others and is asked about again in a moment.
+   */
+  #lineUpAgain(lane: Lane, item: QueuedJob): void {
+    lane.claimAfter(this.#options.clock.monotonicMs() + GATE_RETRY_MS);
+    this.#enqueue(lane, { ...item, gateTries: (item.gateTries ?? 0) + 1 });
   }
 
   // Writing
 
-  /** One timer for all lanes: it fires when the next ready send may be written. */
-  #scheduleWrites(): void {
-    const now = this.#options.clock.monotonicMs();
-    let next = Number.POSITIVE_INFINITY;
-    for (const lane of this.#lanes.values()) {
-      if (lane.ready.length === 0) continue;
-      this.#writeReady(lane, now);
-      next = Math.min(next, lane.nextWriteAt(now));
-    }
-    if (next === Number.POSITIVE_INFINITY || (next >= this.#writeAtMs && this.#writeTimer)) return;
-    clearTimeout(this.#writeTimer);
-    this.#writeAtMs = next;
-    this.#writeTimer = setTimeout(() => this.#onWriteTimer(), Math.max(0, next - now));
+  /** Why nothing of this lane may be written at this moment. */
+  #obstacle(lane: Lane): SendReason | undefined {
+    const { leases, settler, clock } = this.#options;
+    if (!leases.holds(lane.shard, LEASE_RESERVE_MS)) return SendReason.leaseLost;
+    if (this.#drainingShards.has(lane.shard) || settler.failing) return SendReason.shutdown;
+    return lane.holdAt(clock.monotonicMs());
   }
 
-  #onWriteTimer(): void {
-    this.#writeTimer = undefined;
-    this.#writeAtMs = Number.POSITIVE_INFINITY;
-    this.#scheduleWrites();
-  }
-
-  #writeReady(lane: Lane, nowMs: number): void {
-    for (;;) {
-      const item = lane.takeReady(nowMs);
-      if (!item) return;
+  /** Writes what may be written now, and comes again when the next one may. */
+  #write(lane: Lane): void {
+    const { clock } = this.#options;
+    const obstacle = this.#obstacle(lane);
+    if (obstacle !== undefined) this.#putBackReady(lane, obstacle);
+    for (let item = lane.takeReady(clock.monotonicMs()); item; item = lane.takeReady(clock.monotonicMs())) {
       void this.#deliver(lane, item);
     }
+    clearTimeout(this.#timers.get(lane));
+    this.#timers.delete(lane);
+    if (lane.readyCount === 0) return;
+    const now = clock.monotonicMs();
+    const waitMs = Math.max(0, Math.ceil(lane.nextWriteAt(now) - now));
+    this.#timers.set(
+      lane,
+      setTimeout(() => this.#write(lane), waitMs),
+    );
   }
 
   async #deliver(lane: Lane, item: ReadySend): Promise<void> {
     lane.inFlight++;
     this.#inFlight++;
-    try {
-      const result = await this.#attempt(lane, item.send);
-      this.#options.settler.push({ ticket: ticketOf(item.send), result }, item.ack);
-    } finally {
-      lane.inFlight--;
-      this.#inFlight--;
-      this.#wake.resolve();
-    }
+    const attempt = await attemptSend(lane, item.send, this.#attempt);
+    lane.inFlight--;
+    this.#inFlight--;
+    this.#learn(lane, item.send.bot, attempt);
+    this.#settle(item, attempt.result);
   }
 
-  /** Writes the request, if it may still be written, and says what the reply means for the ledger. */
-  async #attempt(lane: Lane, send: ReadySend["send"]): Promise<SendResult> {
-    const { leases, clock, onOutcome, onError } = this.#options;
-    if (!leases.holds(lane.shard)) return { result: "putBack", reason: SendReason.leaseLost };
-    const wire = { written: false };
-    try {
-      const message = composeMessage(send, clock.now());
-      if (!message) return { result: "failed", reason: SendReason.blankText, leaves: false };
-      const token = this.#options.openToken(send.botId, send.bot.tokenSealed);
-      const outcome = await this.#request(lane, send, message, token, wire);
-      onOutcome?.(outcome.outcome);
-      this.#learn(lane, send.bot, outcome);
-      return resultOf(outcome);
-    } catch (error) {
-      onError(error);
-      return wire.written
-        ? { result: "unconfirmed", reason: SendReason.connectionCut }
-        : { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
-    }
+  /** What comes back may be published again as soon as it is sendable. */
+  #settle({ send, ack }: ReadySend, result: SendResult): void {
+    this.#options.settler.push({ ticket: ticketOf(send), result }, () => {
+      if (result.result === "putBack" || result.result === "bodyFault") this.#unsent.add([{ job: jobOf(send), ack }]);
+      else ack();
+    });
   }
 
-  async #request(
-    lane: Lane,
-    send: ReadySend["send"],
-    message: OutgoingMessage,
-    token: string,
-    wire: { written: boolean },
-  ): Promise<Outcome> {
-    const { api, clock, attach, leases } = this.#options;
-    const deliver: Deliver = async (attachment) => {
-      // Sends with media may have waited for their file since the last look.
-      if (!leases.holds(lane.shard)) return { outcome: "postponed", reason: SendReason.leaseLost };
-      const startedAt = clock.monotonicMs();
-      wire.written = true;
-      killPoint("request.before");
-      const outcome = outcomeOf(await api.send(token, message, attachment));
-      killPoint("request.after");
-      if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
-      return outcome;
-    };
-    return message.media === "" || !attach ? await deliver() : await attach(send, deliver);
+  /** What one attempt says about the bot, beyond its own send. */
+  #learn(lane: Lane, bot: BotRow, { outcome, tokenSealed }: Attempt): void {
+    if (tokenSealed) this.#stopForToken(lane, () => this.#options.holds.breaker(bot.botId, TOKEN_SEALED_MESSAGE));
+    if (!outcome) return;
+    this.#options.onOutcome?.(outcome.outcome);
+    if (outcome.outcome === "unknown" || outcome.outcome === "refused") this.#noteFailure(lane);
+    else if (outcome.outcome !== "postponed") lane.failuresInRow = 0;
+    if (outcome.outcome === "rateLimited") this.#rateLimited(lane, outcome.retryAfterSeconds);
+    if (outcome.outcome === "bot") this.#stopForToken(lane, () => this.#options.holds.tokenDead(bot));
   }
 
-  /** What one outcome says about the bot, beyond its own send. */
-  #learn(lane: Lane, bot: BotRow, outcome: Outcome): void {
-    const { clock, holds } = this.#options;
-    lane.unknownsInRow = outcome.outcome === "unknown" ? lane.unknownsInRow + 1 : 0;
-    lane.refusalsInRow = outcome.outcome === "refused" ? lane.refusalsInRow + 1 : 0;
-    if (outcome.outcome === "rateLimited") {
-      lane.pacer.slowDown(clock.monotonicMs());
-      holds.rateLimited(bot, outcome.retryAfterSeconds);
-      this.#hold(lane, Holds.rateLimitMs(outcome.retryAfterSeconds));
-    } else if (outcome.outcome === "bot") {
-      holds.tokenDead(bot);
-      this.#hold(lane, UNTIL_TOLD_MS);
-    } else if (lane.unknownsInRow === BREAKER_LIMIT || lane.refusalsInRow === BREAKER_LIMIT) {
-      holds.breaker(bot);
-      this.#hold(lane, UNTIL_TOLD_MS);
-    }
+  #stopForToken(lane: Lane, writeHold: () => void): void {
+    writeHold();
+    this.#hold(lane, UNTIL_TOLD_MS, SendReason.botRefused);
+  }
+
+  #noteFailure(lane: Lane): void {
+    lane.failuresInRow++;
+    const now = this.#options.clock.monotonicMs();
+    // While a 429 stands nothing is sent anyway, and a probe would be a call inside it.
+    if (lane.failuresInRow < BREAKER_LIMIT || now < lane.rateLimitedUntilMs) return;
+    this.#options.holds.breaker(lane.botId);
+    this.#hold(lane, UNTIL_TOLD_MS, SendReason.connectionRefused);
+  }
+
+  #rateLimited(lane: Lane, retryAfterSeconds: number): void {
+    const forMs = Holds.rateLimitMs(retryAfterSeconds);
+    const now = this.#options.clock.monotonicMs();
+    lane.pacer.slowDown(now, now + forMs);
+    lane.rateLimitedUntilMs = Math.max(lane.rateLimitedUntilMs, now + forMs);
+    this.#options.holds.rateLimited(lane.botId, retryAfterSeconds);
+    this.#hold(lane, forMs, SendReason.rateLimited);
   }
 
   /** Stops a lane: what waits is acked unsent, what is claimed and not written is put back. */
-  #hold(lane: Lane, forMs: number): void {
-    lane.heldUntilMs = Math.max(lane.heldUntilMs, this.#options.clock.monotonicMs() + forMs);
-    this.#putBackLane(lane, SendReason.rateLimited);
+  #hold(lane: Lane, forMs: number, reason: SendReason): void {
+    lane.hold(this.#options.clock.monotonicMs() + forMs, reason);
+    this.#putBackLane(lane, reason);
   }
 
-  /** The bot's hold is over: jobs that come are taken again. */
+  /** The bot's hold is over: jobs that come are taken again. What is left of a 429's pause still counts. */
   release(botId: number): void {
-    const lane = this.#lanes.get(botId);
+    const lane = this.#lanes.find(botId);
     if (!lane) return;
-    lane.heldUntilMs = 0;
-    lane.unknownsInRow = 0;
-    lane.refusalsInRow = 0;
+    lane.release();
+    const leftMs = lane.rateLimitedUntilMs - this.#options.clock.monotonicMs();
+    if (leftMs > 0) this.#options.holds.rateLimited(botId, Math.ceil(leftMs / 1000));
   }
 
   #putBackLane(lane: Lane, reason: SendReason): void {
     const waiting = lane.takeAll();
     this.#queued -= waiting.length;
-    this.#unsent(waiting);
-    for (const { send, ack } of lane.ready.splice(0)) {
-      this.#options.settler.push({ ticket: ticketOf(send), result: { result: "putBack", reason } }, () => {
-        ack();
-        this.#options.onUnsent([jobOf(send)]);
-      });
-    }
+    this.#unsent.add(waiting);
+    this.#putBackReady(lane, reason);
   }
 
-  #unsent(items: readonly QueuedJob[]): void {
-    if (items.length === 0) return;
-    for (const { ack } of items) ack();
-    this.#options.onUnsent(items.map(({ job }) => job));
-  }
-
-  #forgetIdleLanes(nowMs: number): void {
-    for (const [botId, lane] of this.#lanes) {
-      if (!lane.idle || nowMs - (this.#lastUsedMs.get(botId) ?? 0) < LANE_IDLE_MS || nowMs < lane.heldUntilMs) continue;
-      this.#lanes.delete(botId);
-      this.#lastUsedMs.delete(botId);
-    }
+  #putBackReady(lane: Lane, reason: SendReason): void {
+    for (const item of lane.takeAllReady()) this.#settle(item, { result: "putBack", reason });
   }
 
   // Stopping
 
   /** The shards belong to nobody or to another by now: nothing more is written; what is on the wire is settled. */
   lose(shards: number[]): void {
-    for (const lane of this.#lanesOf(shards)) this.#putBackLane(lane, SendReason.leaseLost);
+    for (const lane of this.#lanes.ofShards(shards)) this.#putBackLane(lane, SendReason.leaseLost);
   }
 
-  /** Finishes these shards: nothing new, what is on the wire is answered and settled. Then the lease may be given up. */
+  /**
+   * Finishes these shards: nothing new, what is on the wire is answered and settled, holds are written, and a second has
+   * passed since the last request. Then the lease may be given up, and the next owner may send at full pace at once.
+   */
   async drain(shards: number[]): Promise<void> {
+    const { clock, settler, holds } = this.#options;
     for (const shard of shards) this.#drainingShards.add(shard);
-    const busy = () =>
-      this.#lanesOf(shards).some((lane) => lane.inFlight > 0 || lane.claiming > 0 || lane.ready.length > 0);
     do {
-      for (const lane of this.#lanesOf(shards)) this.#putBackLane(lane, SendReason.shutdown);
-      if (busy()) await this.#options.clock.sleep(5);
-    } while (busy());
-    await this.#options.settler.flush();
+      for (const lane of this.#lanes.ofShards(shards)) this.#putBackLane(lane, SendReason.shutdown);
+      await clock.sleep(DRAIN_POLL_MS);
+    } while (this.#lanes.ofShards(shards).some((lane) => lane.busy));
+    await settler.flush();
+    await holds.flush();
+    this.#unsent.flush();
+    const quietAt = Math.max(...this.#lanes.ofShards(shards).map((lane) => lane.pacer.quietAt()));
+    const waitMs = quietAt - clock.monotonicMs();
+    if (waitMs > 0) await clock.sleep(waitMs);
   }
 
   /** These shards are ours again, or for the first time. */
@@ -383,66 +400,15 @@ export class Worker {
     for (const shard of shards) this.#drainingShards.delete(shard);
   }
 
-  /** No more claims. Call `drain` for what is left. Safe twice. */
+  /** Claims nothing more and drains every lane, also those whose shard was lost meanwhile. Safe twice. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#wake.resolve();
     await this.#claimLoop;
-  }
-
-  #lanesOf(shards: number[]): Lane[] {
-    const wanted = new Set(shards);
-    return [...this.#lanes.values()].filter((lane) => wanted.has(lane.shard));
+    await this.drain([...this.#lanes.shards()]);
   }
 }
 
-/** A hold that ends when somebody lifts it. The claim answers "wait" until then, so this only saves asking. */
-const UNTIL_TOLD_MS = 1_000;
-
-function resultOf(outcome: Outcome): SendResult {
-  switch (outcome.outcome) {
-    case "sent":
-      return { result: "sent", messageId: outcome.messageId };
-    case "lead":
-      return { result: "failed", reason: outcome.reason, leaves: outcome.leaves };
-    case "body":
-      return { result: "bodyFault", reason: outcome.reason };
-    case "bot":
-      return { result: "putBack", reason: SendReason.botRefused };
-    case "rateLimited":
-      return { result: "putBack", reason: SendReason.rateLimited };
-    case "refused":
-      return { result: "putBack", reason: SendReason.connectionRefused, retryAfterMs: REFUSED_RETRY_MS };
-    case "unknown":
-      return { result: "unconfirmed", reason: outcome.reason };
-    case "postponed":
-      return { result: "putBack", reason: outcome.reason, retryAfterMs: outcome.retryAfterMs };
-    default:
-      return outcome satisfies never;
-  }
-}
-
-/** A fault of ours before the request was written (a token that cannot be opened, media that cannot be read). */
-const FAULT_RETRY_MS = 5_000;
-
-/** Nobody listens: the same lead is not tried again at once. */
-const REFUSED_RETRY_MS = 1_000;
-
-function jobOf(send: ReadySend["send"]): SendJob {
-  const { kind, botId, sourceId, leadId, entry } = send;
+function jobOf({ kind, botId, sourceId, leadId, entry }: ClaimedSend): SendJob {
   return { kind, botId, sourceId, leadId, entry };
-}
-
-/** A bot before its first claim, for a `limitOf` that does not look. */
-function unknownBot(botId: number): BotRow {
-  return {
-    botId,
-    accountId: 0,
-    tokenSealed: "",
-    tokenVersion: 0,
-    messagesPerSecond: FIRST_LIMIT,
-    holdReason: HoldReason.none,
-    holdMessage: "",
-    holdUntil: null,
-  };
 }

@@ -1,0 +1,138 @@
+/**
+ * One claimed send on its way: composed, written if it may be, and what came of it for the ledger.
+ *
+ * Whatever happens before the request is written puts the send back; from then on only an answer that proves it does.
+ */
+import type { ClaimedSend } from "#services/ledger/claim.ts";
+import { SendReason } from "#services/ledger/send.ts";
+import type { SendResult } from "#services/ledger/settle.ts";
+import type { Clock } from "#services/platform/clock.ts";
+import { killPoint } from "#services/platform/kill-points.ts";
+import type { Lane } from "./lane.ts";
+import { composeMessage, type OutgoingMessage } from "./message.ts";
+import { type Outcome, outcomeOf } from "./outcome.ts";
+import type { Attachment, BotApi } from "./telegram.ts";
+
+/** Makes one request with or without an attachment. */
+export type Deliver = (attachment?: Attachment) => Promise<Outcome>;
+
+export interface AttemptOptions {
+  api: Pick<BotApi, "send">;
+  clock: Clock;
+  openToken: (botId: number, sealed: string) => string;
+  /** Sends with media; see attachments.ts. */
+  attach?: (send: ClaimedSend, deliver: Deliver) => Promise<Outcome>;
+  /** Why nothing of this lane may be written at this moment; undefined if it may. */
+  obstacle: (lane: Lane) => SendReason | undefined;
+  onError: (error: unknown) => void;
+}
+
+export interface Attempt {
+  result: SendResult;
+  /** What the Bot API's answer was; undefined if there was nothing to ask. */
+  outcome?: Outcome;
+  /** The bot's token could not be opened. */
+  tokenSealed?: true;
+}
+
+/** A fault of ours before the request was written (media that cannot be read, a message that cannot be composed). */
+const FAULT_RETRY_MS = 5_000;
+
+/** Nobody listens: the same lead is not tried again at once. */
+const REFUSED_RETRY_MS = 1_000;
+
+/** A place in the pace is good for this long: less than what the window is stricter than the limit. */
+const PLACE_KEPT_MS = 4;
+
+/** Sends what has just taken its place in the lane's pace. Never rejects. */
+export async function attemptSend(lane: Lane, send: ClaimedSend, options: AttemptOptions): Promise<Attempt> {
+  const { clock, onError, openToken, attach } = options;
+  const obstacle = options.obstacle(lane);
+  if (obstacle !== undefined) return { result: { result: "putBack", reason: obstacle } };
+  const wire = { written: false, placedAtMs: clock.monotonicMs() };
+  try {
+    const token = tokenOf(send, openToken);
+    if (token === undefined) return { result: { result: "putBack", reason: SendReason.botRefused }, tokenSealed: true };
+    const message = composeMessage(send, clock.now());
+    if (!message) return { result: { result: "failed", reason: SendReason.blankText, leaves: false } };
+    const deliver = delivery(lane, token, message, wire, options);
+    const outcome = message.media === "" || !attach ? await deliver() : await attach(send, deliver);
+    return { result: resultOf(outcome), outcome };
+  } catch (error) {
+    onError(error);
+    return { result: faultResult(wire.written) };
+  }
+}
+
+function tokenOf(send: ClaimedSend, openToken: AttemptOptions["openToken"]): string | undefined {
+  try {
+    return openToken(send.botId, send.bot.tokenSealed);
+  } catch {
+    return undefined;
+  }
+}
+
+function faultResult(written: boolean): SendResult {
+  return written
+    ? { result: "unconfirmed", reason: SendReason.connectionCut }
+    : { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
+}
+
+function delivery(
+  lane: Lane,
+  token: string,
+  message: OutgoingMessage,
+  wire: { written: boolean; placedAtMs: number },
+  options: AttemptOptions,
+): Deliver {
+  const { api, clock } = options;
+  return async (attachment) => {
+    // Sends with media may have waited for their file, and may make a second request: that takes a place of its own.
+    if (clock.monotonicMs() - wire.placedAtMs > PLACE_KEPT_MS) await takePlace(lane, clock);
+    const obstacle = options.obstacle(lane);
+    if (obstacle !== undefined) return { outcome: "postponed", reason: obstacle };
+    const startedAt = clock.monotonicMs();
+    wire.written = true;
+    wire.placedAtMs = Number.NEGATIVE_INFINITY;
+    killPoint("request.before");
+    const outcome = outcomeOf(await api.send(token, message, attachment));
+    killPoint("request.after");
+    if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
+    return outcome;
+  };
+}
+
+async function takePlace(lane: Lane, clock: Clock): Promise<void> {
+  for (;;) {
+    const now = clock.monotonicMs();
+    const waitMs = lane.pacer.nextAt(now) - now;
+    if (waitMs <= 0) {
+      lane.pacer.record(now);
+      return;
+    }
+    await clock.sleep(waitMs);
+  }
+}
+
+function resultOf(outcome: Outcome): SendResult {
+  switch (outcome.outcome) {
+    case "sent":
+      return { result: "sent", messageId: outcome.messageId };
+    case "lead":
+      return { result: "failed", reason: outcome.reason, leaves: outcome.leaves };
+    case "body":
+      return { result: "bodyFault", reason: outcome.reason };
+    case "bot":
+      return { result: "putBack", reason: SendReason.botRefused };
+    case "rateLimited":
+      return { result: "putBack", reason: SendReason.rateLimited };
+    case "refused":
+      return { result: "putBack", reason: SendReason.connectionRefused, retryAfterMs: REFUSED_RETRY_MS };
+    case "unknown":
+      return { result: "unconfirmed", reason: outcome.reason };
+    case "postponed":
+      return { result: "putBack", reason: outcome.reason, retryAfterMs: outcome.retryAfterMs };
+    default:
+      return outcome satisfies never;
+  }
+}
