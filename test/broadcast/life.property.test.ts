@@ -8,7 +8,7 @@ import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/l
 import { DomainError } from "#services/platform/domain-error.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
-import { broadcastJob, claimedOf, createWorld, type World } from "#test/support/world.ts";
+import { broadcastJob, claimedOf, createWorld, type LeadRow, type World } from "#test/support/world.ts";
 import { type LeadState, type LifeState, Model } from "./model.ts";
 
 let database: TestDatabase;
@@ -118,9 +118,9 @@ class Claim extends Base {
     if (model.life === "deleted") return;
     const from = this.#from % world.leads.length;
     const { sourceId } = await world.broadcast(id);
-    // Stale jobs of an account at its cap take room in their batch; the next batch has it again. So here: queued ones.
-    const leads = world.leads.slice(from, from + this.#n).filter((lead) => model.ledger.get(lead.id) === "queued");
-    const answers = await world.claim(leads.map((lead) => broadcastJob(sourceId, lead)));
+    const leads = world.leads.slice(from, from + this.#n);
+    const jobs = leads.map((lead) => broadcastJob(sourceId, lead));
+    const answers = await world.claim([...jobs, ...jobs.slice(0, 2)]);
     const expected = model.claim(
       leads.map((lead) => lead.id),
       cap,
@@ -178,10 +178,27 @@ class Rescue extends Base {
 
 class NewLeads extends Base {
   protected override async act(model: Model, { world }: Real): Promise<void> {
-    for (const lead of await world.addLeads(3)) model.reachable.add(lead.id);
+    for (const status of [0, 1]) know(model, await world.addLeads(2, { status }), status);
   }
 
   override toString = () => "new leads";
+}
+
+/** Edits the filters: the next Start is for other leads, and those it leaves stay parked in a closed run. */
+class Filter extends Base {
+  readonly #mask: number;
+
+  constructor(mask: number) {
+    super();
+    this.#mask = mask;
+  }
+
+  protected override async act(model: Model, { world, id }: Real): Promise<void> {
+    await world.sql`UPDATE broadcast SET statuses = ${this.#mask} WHERE id = ${id}`;
+    model.mask = this.#mask;
+  }
+
+  override toString = () => `filter ${this.#mask}`;
 }
 
 class OptOut extends Base {
@@ -201,6 +218,13 @@ class OptOut extends Base {
   override toString = () => `opt out ${this.#index}`;
 }
 
+function know(model: Model, leads: LeadRow[], status: number): void {
+  for (const { id } of leads) {
+    model.reachable.add(id);
+    model.status.set(id, status);
+  }
+}
+
 const nat = fc.nat({ max: 30 });
 const result = fc.constantFrom<SendResult["result"]>("sent", "sent", "failed", "unconfirmed", "putBack");
 const steps: fc.Arbitrary<Step>[] = [
@@ -213,14 +237,15 @@ const steps: fc.Arbitrary<Step>[] = [
   fc.constant(new Review()),
   fc.constant(new Rescue()),
   fc.constant(new NewLeads()),
+  fc.constantFrom(1, 2, 31).map((mask) => new Filter(mask)),
   nat.map((index) => new OptOut(index)),
 ];
 
 async function createSubject(cap: number): Promise<{ model: Model; real: Real }> {
-  const world = await createWorld(database.sql, { bots: 2, leads: 8, dailyCap: cap });
+  const world = await createWorld(database.sql, { bots: 2, dailyCap: cap });
   const id = await world.addBroadcast();
   const model = new Model();
-  for (const lead of world.leads) model.reachable.add(lead.id);
+  for (const status of [0, 1]) know(model, await world.addLeads(4, { status }), status);
   return { model, real: { world, id, cap, wire: [] } };
 }
 

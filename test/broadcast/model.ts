@@ -15,6 +15,9 @@ export class Model {
   onTheWire: { leadId: number; ended: boolean; rescued: boolean }[] = [];
   /** Leads that may be messaged. */
   reachable = new Set<number>();
+  /** Leads by status, and the mask of those that the next Start is for. */
+  status = new Map<number, number>();
+  mask = 31;
   /** Manual messages of the day: claimed and not given back. */
   used = 0;
 
@@ -26,8 +29,9 @@ export class Model {
     return this.life === "running" || this.life === "paused";
   }
 
-  /** Whether a Start takes a lead: new, failed or dropped. */
+  /** Whether a Start takes a lead: in its audience, and new, failed or dropped. */
   #isLeft(leadId: number): boolean {
+    if ((this.mask & (1 << this.status.get(leadId)!)) === 0) return false;
     const state = this.ledger.get(leadId);
     return state === undefined || state === "failed" || state === "dropped";
   }
@@ -80,10 +84,11 @@ export class Model {
   /** @returns the leads that are claimed, of those offered. */
   claim(offered: number[], cap: number): number[] {
     if (this.life !== "running") return [];
-    const queued = offered.filter((leadId) => this.ledger.get(leadId) === "queued");
-    const within = cap === 0 ? queued : queued.slice(0, Math.max(0, cap - this.used));
-    const claimed = within.filter((leadId) => this.reachable.has(leadId));
-    for (const leadId of within) this.ledger.set(leadId, this.reachable.has(leadId) ? "sending" : "dropped");
+    // A job that turns out to be stale takes room in its batch; the next batch has it again.
+    const within = cap === 0 ? offered : offered.slice(0, Math.max(0, cap - this.used));
+    const queued = within.filter((leadId) => this.ledger.get(leadId) === "queued");
+    const claimed = queued.filter((leadId) => this.reachable.has(leadId));
+    for (const leadId of queued) this.ledger.set(leadId, this.reachable.has(leadId) ? "sending" : "dropped");
     this.onTheWire.push(...claimed.map((leadId) => ({ leadId, ended: false, rescued: false })));
     this.used += claimed.length;
     return claimed;

@@ -207,8 +207,9 @@ describe("a forged or late job", () => {
     const world = await setup({ leads: 2 });
     await cancelBroadcast(world.sql, world.accountId, world.id);
     expect(inWords(await world.claim(world.queue))).toEqual(["stale", "stale"]);
-    // The next run is for one of the two only.
-    await world.sql`UPDATE lead SET opted_out = true WHERE id = ${world.leads[0]!.id}`;
+    // The next run is for one of the two only; the other could be messaged.
+    await world.sql`UPDATE lead SET status = 1 WHERE id = ${world.leads[1]!.id}`;
+    await world.sql`UPDATE broadcast SET statuses = 2 WHERE id = ${world.id}`;
     expect(await startBroadcast(world.sql, world.accountId, world.id)).toBe(1);
     expect(inWords(await world.claim(world.queue))).toEqual(["stale", "claimed"]);
   });

@@ -5,7 +5,9 @@ import { roomToday } from "#services/ledger/claim.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { settleSends, ticketOf, UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
+import { holdCommits } from "#test/support/held-transaction.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
+import { untilBlocked } from "#test/support/until-blocked.ts";
 import { claimedOf, createWorld, inWords, type WorldOptions } from "#test/support/world.ts";
 
 let database: TestDatabase;
@@ -47,15 +49,28 @@ describe("the daily cap", () => {
     expect(await world.used()).toBe(4);
   });
 
-  test("holds with four claimers side by side, each with leads of its own and with all", async () => {
+  test("is not looked at while another claim has not said what it took", async () => {
+    const world = await setup();
+    const jobs = await world.jobs(world.id);
+    await world.claim(jobs.slice(0, 1));
+    const held = holdCommits(world.sql);
+    const first = world.claim(jobs.slice(1, 4), { sql: held.sql });
+    await held.reached;
+    const second = world.claim(jobs.slice(4));
+    await untilBlocked(world.sql);
+    held.release();
+    expect(claimedOf(await first)).toHaveLength(3);
+    expect(claimedOf(await second)).toHaveLength(0);
+  });
+
+  test("holds with four claimers side by side, each with a bot of its own", async () => {
     const world = await setup({ leads: 200, bots: 4, dailyCap: 60 });
     const jobs = await world.jobs(world.id);
-    const claimers = Array.from({ length: 4 }, async (_, i) => {
+    const claimers = world.botIds.map(async (botId) => {
+      const own = jobs.filter((job) => job.botId === botId);
       const claimed = [];
-      for (let from = 0; from < jobs.length; from += 20) {
-        const batch = i % 2 === 0 ? jobs.slice(from, from + 20) : jobs.slice(from, from + 20).reverse();
-        claimed.push(...claimedOf(await world.claim(batch)));
-      }
+      for (let from = 0; from < own.length; from += 5)
+        claimed.push(...claimedOf(await world.claim(own.slice(from, from + 5))));
       return claimed;
     });
     expect((await Promise.all(claimers)).flat()).toHaveLength(60);
