@@ -1,0 +1,179 @@
+/**
+ * Kill points one by one: every replica of a small system is armed with a point of its own, a broadcast runs over everything
+ * that the Bot API can answer, and each replica dies or freezes at its point while the others work on.
+ */
+import type { KillAction, KillPoint } from "#services/platform/kill-points.ts";
+import type { Answer } from "#services/sandbox/script.ts";
+import { check, keepDeletedRows, type Verdict } from "./checker.ts";
+import { type Cluster, startCluster } from "./cluster.ts";
+import { DELIVERY_POINTS, RELAY_POINTS, RPC_POINTS } from "./faults.ts";
+import { Keeper } from "./keeper.ts";
+import { createOwner, RestError, RUNNING, Tags } from "./owner.ts";
+
+export interface PointCase {
+  name: string;
+  action: KillAction;
+  /** One replica of delivery for each, and one of the broadcast service for each. */
+  delivery: KillPoint[];
+  broadcast: KillPoint[];
+  /** What a replica that died is armed with when it comes back for the first time; "" for nothing. */
+  afterwards: KillPoint | "";
+  freezeMs: number;
+}
+
+export interface PointReport extends Verdict {
+  /** Points that were never passed. */
+  missed: KillPoint[];
+}
+
+/** Points that only a second death makes a process pass: somebody's claims must have been left open. */
+const RESCUE: KillPoint[] = ["rescue.before-commit", "rescue.after-commit"];
+const REST_TIMEOUT_MS = 90_000;
+/** Past the lease, and past the rescue. */
+const FREEZE_MS = 17_000;
+
+/** Every point under both actions, a few to a system. */
+export function pointCases(): PointCase[] {
+  const delivery = chunks([...DELIVERY_POINTS.filter((point) => !RESCUE.includes(point))], 3);
+  const broadcast = chunks([...RELAY_POINTS, ...RPC_POINTS], 2);
+  const actions: KillAction[] = ["kill9", "stop"];
+  return actions.flatMap((action) => {
+    const plain = Array.from({ length: Math.max(delivery.length, broadcast.length) }, (_, i) => ({
+      delivery: delivery[i] ?? ["request.before" as const],
+      broadcast: broadcast[i] ?? ["publish.before" as const],
+      afterwards: "" as const,
+    }));
+    // A frozen process is no owner that is gone until its claims are rescued, so the first to fall here is always killed.
+    const rescues = RESCUE.map((afterwards) => ({
+      delivery: ["request.before" as const, "claim.after-commit" as const],
+      broadcast: ["publish.after" as const],
+      afterwards,
+    }));
+    return [...plain, ...rescues].map((points) => ({
+      ...points,
+      name: `${action} at ${[...points.delivery, ...points.broadcast, points.afterwards].filter(Boolean).join(", ")}`,
+      action,
+      freezeMs: FREEZE_MS,
+    }));
+  });
+}
+
+function chunks<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+}
+
+/** Every answer for one chat in thirteen, in turn; the rest are said yes to. */
+const ANSWERS: (Answer & object)[] = [
+  { error: "blocked" },
+  { error: "deactivated" },
+  { error: "chat_not_found" },
+  { error: "cant_send" },
+  { error: "bad_button" },
+  { error: "retry_after", retryAfterSeconds: 1 },
+  { error: "server_error", status: 500 },
+  { error: "server_error", status: 502, accepted: true },
+  { cut: true },
+  { cut: true, accepted: true },
+  { hang: true, accepted: true },
+];
+const FOR_GOOD = 5;
+
+/** One broadcast through a system whose replicas fall at their points. */
+export async function runPoint(one: PointCase): Promise<PointReport> {
+  const cluster = await startCluster({
+    delivery: one.delivery.length,
+    broadcast: one.broadcast.length,
+    ownPostgres: false,
+    armed: armedNames(one),
+  });
+  try {
+    return await runArmed(cluster, one);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+function armedNames({ delivery, broadcast, action }: PointCase): Record<string, string> {
+  const named = (service: string, points: KillPoint[]) =>
+    points.map((point, i) => [`${service}-${i + 1}`, `${point}:${nthOf(point)}:${action}`] as const);
+  return Object.fromEntries([...named("delivery", delivery), ...named("broadcast", broadcast)]);
+}
+
+/** In the middle of things where a point is passed once for each message. */
+function nthOf(point: KillPoint): number {
+  return /^(intake|request|publish)\./.test(point) ? 5 : /^(claim|settle|ack)\./.test(point) ? 2 : 1;
+}
+
+async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> {
+  const tags = new Tags();
+  await keepDeletedRows(cluster.sql);
+  // Bots of as many shards, so that each replica has some however the shards are shared.
+  const owner = await createOwner(cluster, tags, {
+    botIds: Array.from({ length: 16 }, (_, i) => i * 2 + 1),
+    leadsPerBot: 26,
+    messagesPerSecond: 60,
+    dailyCap: 0,
+    firstChat: 1,
+  });
+  await scriptEveryAnswer(
+    cluster,
+    owner.bots.flatMap((bot) => bot.chats),
+  );
+  await untilShared(cluster);
+  const again = new Set([...cluster.deliveries]);
+  const keeper = new Keeper(cluster, {
+    armed: armedNames(one),
+    arm: (name) => (again.delete(name) && one.afterwards !== "" ? `${one.afterwards}:1:${one.action}` : ""),
+    freezeMs: () => one.freezeMs,
+  });
+  const main = await owner.createBroadcast();
+  await owner.start(main).catch(ignoreState);
+  const rested = await untilRest(cluster, async () => (await owner.stateOf(main))?.state !== RUNNING);
+  await keeper.stop();
+  const verdict = await check({
+    sql: cluster.sql,
+    sandbox: cluster.sandbox,
+    tags: tags.sources,
+    openAtKills: keeper.openAtKills,
+  });
+  if (!rested) verdict.violations.unshift(`Not at rest after ${REST_TIMEOUT_MS / 1000} s.`);
+  verdict.violations.push(...keeper.crashes);
+  const wanted = [...one.delivery, ...one.broadcast, ...(one.afterwards === "" ? [] : [one.afterwards])];
+  return { ...verdict, missed: wanted.filter((point) => !keeper.passed.has(point)) };
+}
+
+async function scriptEveryAnswer({ sandbox }: Cluster, chats: number[]): Promise<void> {
+  await sandbox.configure({ botPerSecond: 0, chatPerSecond: 0 });
+  await sandbox.script({ method: "*", answer: { latencyMs: [20, 80] } });
+  for (const [i, answer] of ANSWERS.entries()) {
+    const chosen = chats.filter((_, at) => at % 39 === i);
+    if (i < FOR_GOOD) await sandbox.script({ chat: chosen, answer });
+    else for (const chat of chosen) await sandbox.script({ chat, answer, times: 1 });
+  }
+}
+
+/** Each replica holds its share of the shards. */
+async function untilShared({ sql, deliveries, broadcasts }: Cluster): Promise<void> {
+  for (;;) {
+    const [row] = await sql<{ relays: number; deliveries: number }[]>`
+      SELECT count(DISTINCT owner) FILTER (WHERE role = 1)::int AS relays,
+        count(DISTINCT owner) FILTER (WHERE role = 2)::int AS deliveries FROM shard_lease`;
+    if (row!.relays === broadcasts.length && row!.deliveries === deliveries.length) return;
+    await Bun.sleep(50);
+  }
+}
+
+async function untilRest({ sql }: Cluster, ended: () => Promise<boolean>): Promise<boolean> {
+  const deadline = performance.now() + REST_TIMEOUT_MS;
+  while (performance.now() < deadline) {
+    const [row] = await sql<{ open: number }[]>`SELECT count(*)::int AS open FROM send WHERE state = 1`;
+    if ((await ended()) && row!.open === 0) return true;
+    await Bun.sleep(100);
+  }
+  return false;
+}
+
+/** A Start that is repeated after its process died may find that it has already happened. */
+function ignoreState(error: unknown): void {
+  if (!(error instanceof RestError) || error.code !== "state") throw error;
+}
