@@ -21,6 +21,8 @@ export interface CustomerOptions {
   leads?: number;
   /** Statuses 0–4 that the leads take in turn. */
   statuses?: readonly number[];
+  /** Where the stack keeps the pace of bots; default 1,000. */
+  messagesPerSecond?: number;
   /** Whether messages flow from the start; default false: the bot's lane is held, so that what runs stays running. */
   flows?: boolean;
 }
@@ -44,7 +46,9 @@ export async function createCustomer(stack: Stack, options: CustomerOptions = {}
   const { token } = await account.createSession({ accountId, ttlSeconds: 3600 });
   const botNumber = 100_000 + number;
   const botToken = `${botNumber}:the-token-of-a-bot-in-the-conformance-tests`;
-  const botId = (await campaign.putBot({ bot: { accountId, token: botToken, username: "shop_bot" } })).bot!.id;
+  const { messagesPerSecond = 1_000 } = options;
+  const bot = { accountId, token: botToken, username: "shop_bot", messagesPerSecond };
+  const botId = (await campaign.putBot({ bot })).bot!.id;
   const campaignIds: number[] = [];
   for (let i = 0; i < (options.campaigns ?? 2); i++) {
     const put = await campaign.putCampaign({ campaign: { accountId, botId, name: `Campaign ${i}`, code: `C${i}` } });

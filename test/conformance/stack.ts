@@ -49,6 +49,8 @@ export interface StackOptions {
   /** How many of each run side by side; default 1. */
   relays?: number;
   deliveries?: number;
+  /** Between a relay's ticks; default as in production. */
+  relayTickMs?: number;
   /** A NATS of the test's own; default: one server, started and stopped with the stack. */
   nats?: { url: string; replicas: number };
   /** Default: no pace. */
@@ -96,7 +98,7 @@ async function stopAll(stops: (() => Promise<unknown>)[]): Promise<void> {
 }
 
 async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]): Promise<Stack> {
-  const { relays = 1, deliveries = 1 } = options;
+  const { relays = 1, deliveries = 1, relayTickMs: tickMs } = options;
   const databaseClock: DatabaseClock = { offsetMs: options.offsetMs ?? (() => 0) };
   const [database, nats] = await Promise.all([createTestDatabase(), options.nats ?? createTestNats()]);
   stops.push(database.drop);
@@ -205,6 +207,7 @@ async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]
       databaseClock,
       meter,
       log,
+      relay: { tickMs },
     });
     background.start();
     stops.push(background.stop);
