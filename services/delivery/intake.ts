@@ -1,9 +1,9 @@
 /**
  * Pulls from JetStream: one loop per shard and kind while the shard is ours. Whatever goes wrong there (a server that
- * restarts, a stream or consumer that is gone, a pull that never ends) is answered by making sure that stream and consumer
- * exist and pulling again: nothing in the stream is needed for the truth.
+ * restarts, a stream or consumer that is gone, one that has messages and delivers none) is answered by making sure that
+ * stream and consumer exist and pulling again: nothing in the stream is needed for the truth.
  */
-import type { ConsumerMessages, JetStreamManager, NatsConnection } from "nats";
+import type { Consumer, ConsumerMessages, JetStreamManager, JsMsg, NatsConnection } from "nats";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
@@ -21,16 +21,25 @@ export interface IntakeOptions {
   /** Jobs that wait in memory: pulling pauses above `maxQueued`. */
   queuedCount: () => number;
   maxQueued?: number;
+  /** How long one pull stays open; at least 1,000, which JetStream's client asks for. Default 5,000. */
+  pullExpiresMs?: number;
   onError: (error: unknown) => void;
 }
 
-/** Messages a pull, and how long it may stay open. */
+/** Messages a pull. */
 const PULL_MESSAGES = 500;
 const PULL_EXPIRES_MS = 5_000;
 const RETRY_MS = 250;
 const FULL_MS = 20;
 
 const KINDS = [SendKind.followUp, SendKind.broadcast] as const;
+
+/** One shard's consumer of one kind. */
+interface Line {
+  shard: number;
+  kind: SendKind;
+  signal: AbortSignal;
+}
 
 export class Intake {
   readonly #options: IntakeOptions;
@@ -45,12 +54,12 @@ export class Intake {
     for (const shard of shards) {
       if (this.#shards.has(shard)) continue;
       const stop = new AbortController();
-      const done = Promise.all(KINDS.map((kind) => this.#pullAll(shard, kind, stop.signal)));
+      const done = Promise.all(KINDS.map((kind) => this.#pullAll({ shard, kind, signal: stop.signal })));
       this.#shards.set(shard, { stop, done });
     }
   }
 
-  /** Pulls no more for these shards; resolves when nothing more is offered. */
+  /** Stops pulling for these shards; resolves when nothing more is offered, whether or not the server answers. */
   async close(shards: number[]): Promise<void> {
     const closing = shards.flatMap((shard) => this.#shards.get(shard) ?? []);
     for (const shard of shards) this.#shards.delete(shard);
@@ -62,45 +71,92 @@ export class Intake {
     await this.close([...this.#shards.keys()]);
   }
 
-  async #pullAll(shard: number, kind: SendKind, signal: AbortSignal): Promise<void> {
+  async #pullAll(line: Line): Promise<void> {
     const { clock, onError, queuedCount, maxQueued = 50_000 } = this.#options;
+    const { signal } = line;
     while (!signal.aborted) {
-      if (queuedCount() > maxQueued) await clock.sleep(FULL_MS, signal);
-      else
-        await this.#pull(shard, kind, signal).catch(async (error) => {
-          if (signal.aborted) return;
-          onError(error);
-          await this.#repair(shard, kind).catch(() => {});
-          await clock.sleep(RETRY_MS, signal);
-        });
+      if (queuedCount() > maxQueued) {
+        await clock.sleep(FULL_MS, signal);
+        continue;
+      }
+      await this.#pull(line).catch(async (error) => {
+        if (signal.aborted) return;
+        onError(error);
+        await untilAborted(this.#repair(line), signal).catch(() => {});
+        await clock.sleep(RETRY_MS, signal);
+      });
     }
   }
 
-  async #pull(shard: number, kind: SendKind, signal: AbortSignal): Promise<void> {
-    const { nc, offer } = this.#options;
-    const consumer = await nc.jetstream().consumers.get(STREAM, consumerName(shard, kind));
-    const messages = await consumer.fetch({ max_messages: PULL_MESSAGES, expires: PULL_EXPIRES_MS });
-    const abort = () => stopPull(messages);
-    signal.addEventListener("abort", abort, { once: true });
+  async #pull({ shard, kind, signal }: Line): Promise<void> {
+    const { nc, jsm, pullExpiresMs = PULL_EXPIRES_MS } = this.#options;
+    const consumer = await untilAborted(nc.jetstream().consumers.get(STREAM, consumerName(shard, kind)), signal);
+    const fetching = consumer.fetch({ max_messages: PULL_MESSAGES, expires: pullExpiresMs });
+    const taken = await this.#offerAll(fetching, signal);
+    if (taken > 0 || signal.aborted || !(await untilAborted(this.#isStalled(consumer), signal))) return;
+    await jsm.consumers.delete(STREAM, consumerName(shard, kind));
+    throw new Error(`Consumer ${consumerName(shard, kind)} had messages and delivered none; it is made anew.`);
+  }
+
+  async #offerAll(fetching: Promise<ConsumerMessages>, signal: AbortSignal): Promise<number> {
+    const messages = await untilAborted(fetching, signal).catch((error) => {
+      void fetching.then((late) => late.stop()).catch(() => {});
+      throw error;
+    });
+    const stop = () => messages.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    let taken = 0;
     try {
       for await (const message of messages) {
-        const job = decodeJob(message.data);
-        killPoint("intake.before-offer");
-        if (job) offer(job, () => message.ack());
-        else message.term();
+        taken++;
+        this.#offer(message);
       }
     } finally {
-      signal.removeEventListener("abort", abort);
+      signal.removeEventListener("abort", stop);
+      messages.stop();
     }
+    return taken;
   }
 
-  async #repair(shard: number, kind: SendKind): Promise<void> {
+  #offer(message: JsMsg): void {
+    const { offer, onError } = this.#options;
+    const job = decodeJob(message.data);
+    killPoint("intake.before-offer");
+    if (job) offer(job, () => acknowledge(() => message.ack(), onError));
+    else acknowledge(() => message.term(), onError);
+  }
+
+  /** A pull that brought nothing while messages waited: after a kill of the server this can last for good. */
+  async #isStalled(consumer: Consumer): Promise<boolean> {
+    const before = (await consumer.info(true)).num_pending;
+    return before > 0 && (await consumer.info()).num_pending > 0;
+  }
+
+  async #repair({ shard, kind }: Line): Promise<void> {
     const { jsm, stream } = this.#options;
     await ensureStream(jsm, stream);
     await ensureConsumer(jsm, shard, kind);
   }
 }
 
-function stopPull(messages: ConsumerMessages): void {
-  messages.stop();
+/** A connection that is closed for good cannot ack; the message comes again and is stale by then. */
+function acknowledge(ack: () => void, onError: (error: unknown) => void): void {
+  try {
+    ack();
+  } catch (error) {
+    onError(error);
+  }
+}
+
+/** What the promise gives, or a rejection as soon as the signal aborts: a server that is away answers nothing for seconds. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(new Error("Closed."));
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
