@@ -78,6 +78,11 @@ export class Holds {
     this.#write({ botId, reason: HoldReason.breaker, message, tokenVersion: 0 });
   }
 
+  /** Probes that wait for an answer. */
+  get probing(): number {
+    return [...this.#probes.values()].filter((probe) => probe.running).length;
+  }
+
   /** Resolves when every hold so far is committed: before that nobody else may take the bot. */
   async flush(): Promise<void> {
     while (this.#writes.size > 0) await Promise.all(this.#writes);
