@@ -130,18 +130,34 @@ export async function countAudience(sql: Queryable, accountId: number, audience:
   return row!.n;
 }
 
+/**
+ * Compares the audience with the ledger by hash or merge, never row by row: right after a Start Postgres has no statistics
+ * of the new rows, takes them for one, and would look at all of them again for each lead. Until the transaction ends, or
+ * `allowNestedLoops`.
+ */
+async function forbidNestedLoops(tx: TransactionSql): Promise<void> {
+  await tx`SELECT set_config('enable_nestloop', 'off', true)`;
+}
+
+async function allowNestedLoops(tx: TransactionSql): Promise<void> {
+  await tx`SELECT set_config('enable_nestloop', 'on', true)`;
+}
+
 /** Leads of the audience that a Start would take: without a row, or in a row that a top-up takes back, or parked. */
 export async function countRemaining(
-  sql: Queryable,
+  sql: Sql,
   accountId: number,
   audience: Audience,
   sourceId: number,
 ): Promise<number> {
-  const [row] = await sql<{ n: number }[]>`
-    SELECT count(*) AS n FROM (SELECT l.id ${audienceOf(sql, accountId, audience)}) AS a
-    WHERE NOT EXISTS (SELECT FROM send s WHERE s.source_id = ${sourceId} AND s.lead_id = a.id AND s.entry = 0
-      AND s.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))`;
-  return row!.n;
+  return (await sql.begin(async (tx) => {
+    await forbidNestedLoops(tx);
+    const [row] = await tx<{ n: number }[]>`
+      SELECT count(*) AS n FROM (SELECT l.id ${audienceOf(tx, accountId, audience)}) AS a
+      WHERE NOT EXISTS (SELECT FROM send s WHERE s.source_id = ${sourceId} AND s.lead_id = a.id AND s.entry = 0
+        AND s.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))`;
+    return row!.n;
+  })) as number;
 }
 
 /** The first Start of a generation: every lead of the audience. Returns how many. */
@@ -176,6 +192,7 @@ export async function insertTopUp(
   audience: Audience,
   ledger: { sourceId: number; run: number },
 ): Promise<TopUp> {
+  await forbidNestedLoops(tx);
   const [row] = await tx<TopUp[]>`
     WITH taken AS (
       INSERT INTO send AS s (source_id, lead_id, bot_id, run, kind)
@@ -192,6 +209,7 @@ export async function insertTopUp(
     SELECT count(*) AS enqueued, count(*) FILTER (WHERE was = ${SendState.failed}) AS failed,
       count(*) FILTER (WHERE was IN (${SendState.queued}, ${SendState.dropped})) AS dropped
     FROM taken`;
+  await allowNestedLoops(tx);
   return row!;
 }
 

@@ -33,6 +33,9 @@ const Config = Type.Object({
   ALLOW_UNSAFE_DATABASE: Type.Boolean({ default: false }),
 });
 
+/** The longest request, the pace's last second, and time to settle. */
+const STOP_DEADLINE_MS = 75_000;
+
 await runProcess({
   service,
   log,
@@ -76,7 +79,8 @@ await runProcess({
     await server.start();
     onStop("server", server.stop);
     delivery.start();
-    onStop("delivery", delivery.stop);
+    // An upload on the wire may take a minute; nothing is cut short.
+    onStop("delivery", delivery.stop, { deadlineMs: STOP_DEADLINE_MS });
     announce({ port: server.port });
   },
 });
