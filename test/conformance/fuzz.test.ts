@@ -34,7 +34,7 @@ beforeAll(async () => {
   const api = createRestApi(stack.gateway, customer.session);
   const theirs = createRestApi(stack.gateway, stranger.session);
   const broadcasts: number[] = [];
-  for (let i = 0; i < 12; i++) broadcasts.push(i % 3 === 0 ? await api.running() : await api.draft());
+  for (let i = 0; i < 9; i++) broadcasts.push(i % 3 === 0 ? await api.running() : await api.draft());
   const { media } = await api.ok("POST media/upload", { file: png({ seed: 1 }) });
   known = {
     campaigns: customer.campaignIds,
@@ -51,9 +51,19 @@ function heapBytes(): number {
   return process.memoryUsage().heapUsed;
 }
 
+/** Deleted broadcasts become drafts again under their ids: otherwise most of a long run would meet nothing but `access`. */
+async function bringBack(): Promise<void> {
+  const text = "Again";
+  await stack.sql`
+    INSERT INTO broadcast (id, account_id, source_id, statuses, text, parsed)
+    SELECT k, ${Number(customer.accountId)}, nextval('source_id_seq'), 31, ${text}, ${stack.sql.json({ text, entities: [] })}
+    FROM unnest(${[...known.broadcasts]}::bigint[]) AS k ON CONFLICT (id) DO NOTHING`;
+}
+
 interface Tally {
   outcomes: Record<string, number>;
   slowest: number;
+  slowestCall: string;
   durations: number[];
 }
 
@@ -63,7 +73,8 @@ async function ask(request: FuzzRequest, tally: Tally): Promise<void> {
   const reply = await stack.gateway.handle(new Request(`http://localhost${request.path}`, { method, headers, body }));
   const { status, error } = await envelopeOf(reply);
   const tookMs = performance.now() - startedAt;
-  tally.slowest = Math.max(tally.slowest, tookMs);
+  if (tookMs > tally.slowest)
+    Object.assign(tally, { slowest: tookMs, slowestCall: `${method} ${request.path.split("?")[0]}` });
   tally.durations.push(tookMs);
   const outcome = error ?? status;
   tally.outcomes[outcome] = (tally.outcomes[outcome] ?? 0) + 1;
@@ -74,7 +85,7 @@ test(
   `answers ${runs} requests that nobody means with documented envelopes, and keeps every sum right`,
   async () => {
     const before = await fingerprintOf(stack.sql, [stranger.accountId]);
-    const tally: Tally = { outcomes: {}, slowest: 0, durations: [] };
+    const tally: Tally = { outcomes: {}, slowest: 0, slowestCall: "", durations: [] };
     const requests = fc.array(fuzzRequests(customer.session, known), { minLength: batch, maxLength: batch });
     const halfway = Math.ceil(runs / batch / 2);
     let round = 0;
@@ -82,6 +93,7 @@ test(
     const property = fc.asyncProperty(requests, async (many) => {
       if (++round === halfway) heapThen = heapBytes();
       await Promise.all(many.map((request) => ask(request, tally)));
+      await bringBack();
     });
     await fc.assert(property, { numRuns: Math.ceil(runs / batch), seed, endOnFailure: true });
 
@@ -90,7 +102,7 @@ test(
     const at = (share: number) => sorted[Math.floor(sorted.length * share)]!.toFixed(1);
     console.log(
       `fuzz: ${sorted.length} requests, seed ${seed}, ${JSON.stringify(tally.outcomes)}, ms p50 ${at(0.5)} p99 ${at(0.99)} ` +
-        `max ${tally.slowest.toFixed(0)}, heap ${(heapGrowth / 2 ** 20).toFixed(1)} MB more than halfway through`,
+        `max ${tally.slowest.toFixed(0)} (${tally.slowestCall}), heap ${(heapGrowth / 2 ** 20).toFixed(1)} MB more than halfway through`,
     );
     expect(Object.keys(tally.outcomes)).toEqual(expect.arrayContaining(["ok", "key", "func", "access", "state"]));
     if (isFull) {
