@@ -255,6 +255,6 @@ describe("a broadcast", () => {
     const property = fc.asyncProperty(lives, fc.constantFrom(0, 5), async (commands, cap) => {
       await fc.asyncModelRun(() => createSubject(cap), commands);
     });
-    await fc.assert(property, { numRuns: 40, endOnFailure: true });
+    await fc.assert(property, { numRuns: 30, endOnFailure: true });
   });
 });

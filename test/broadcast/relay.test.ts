@@ -5,7 +5,7 @@ import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
-import { createWorld, type WorldOptions } from "#test/support/world.ts";
+import { claimedOf, createWorld, type WorldOptions } from "#test/support/world.ts";
 
 const databases: TestDatabase[] = [];
 afterEach(async () => {
@@ -291,6 +291,16 @@ describe("the relay", () => {
     expect(jobs).toHaveLength(5);
     world.time.offsetMs = 5001;
     expect(leadsOf(await world.round(1000))).toEqual([world.leads[2]!.id]);
+  });
+
+  test("publishes a follow-up again that came back", async () => {
+    const world = await setup({ leads: 1 });
+    const jobs = await world.schedule(await world.addBlock(), world.leads);
+    expect(await world.round()).toEqual(jobs);
+    await world.settle(claimedOf(await world.claim(jobs)), { result: "putBack", reason: SendReason.connectionRefused });
+    world.relay.unmark(jobs);
+    world.time.offsetMs = 1000;
+    expect(await world.round(1000)).toEqual(jobs);
   });
 
   test("publishes for its own shards only, and forgets everything when it has none", async () => {

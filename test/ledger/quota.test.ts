@@ -5,7 +5,7 @@ import { roomToday } from "#services/ledger/claim.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { settleSends, ticketOf, UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
-import { holdCommits } from "#test/support/held-transaction.ts";
+import { holdLock } from "#test/support/held-transaction.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { untilBlocked } from "#test/support/until-blocked.ts";
 import { claimedOf, createWorld, inWords, type WorldOptions } from "#test/support/world.ts";
@@ -53,12 +53,14 @@ describe("the daily cap", () => {
     const world = await setup();
     const jobs = await world.jobs(world.id);
     await world.claim(jobs.slice(0, 1));
-    const held = holdCommits(world.sql);
-    const first = world.claim(jobs.slice(1, 4), { sql: held.sql });
-    await held.reached;
-    const second = world.claim(jobs.slice(4));
+    // The first stands between its look at the day and its claim.
+    const leads = jobs.slice(1, 4).map((job) => job.leadId);
+    const release = await holdLock(world.sql, (tx) => tx`SELECT FROM send WHERE lead_id = ANY(${leads}) FOR UPDATE`);
+    const first = world.claim(jobs.slice(1, 4));
     await untilBlocked(world.sql);
-    held.release();
+    const second = world.claim(jobs.slice(4));
+    await untilBlocked(world.sql, 2);
+    await release();
     expect(claimedOf(await first)).toHaveLength(3);
     expect(claimedOf(await second)).toHaveLength(0);
   });
