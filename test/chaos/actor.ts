@@ -36,7 +36,12 @@ export class Actor {
   }
 
   start(): void {
-    this.#loops = [this.#actForever(), this.#moveLeadsForever(), this.#keepMainGoing()];
+    const loops = [this.#actForever(), this.#moveLeadsForever(), this.#keepMainGoing()];
+    this.#loops = loops.map((loop) =>
+      loop.catch((error) => {
+        this.violations.push(`The customer could not go on: ${error}`);
+      }),
+    );
   }
 
   async stop(): Promise<void> {

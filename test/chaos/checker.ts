@@ -23,6 +23,8 @@ export interface CheckInput {
   tags: ReadonlyMap<number, number>;
   /** Claims that were open when some delivery process was killed or frozen, as `keyOf` names them. */
   openAtKills: ReadonlySet<string>;
+  /** The same for moments at which delivery and Postgres lost each other. */
+  openAtCuts: ReadonlySet<string>;
 }
 
 export interface Figures {
@@ -36,6 +38,8 @@ export interface Figures {
   /** Of the unconfirmed, those that the Bot API had accepted, and those that a dead or frozen process left. */
   unconfirmedAccepted: number;
   unconfirmedOwnerGone: number;
+  /** Of these, the ones that no death or freeze explains: the answer to the claim's commit was lost. */
+  unconfirmedClaimLost: number;
   /** The promises, as counts of what breaks them. */
   messagedTwice: number;
   acceptedWithoutRecord: number;
@@ -146,7 +150,9 @@ function checkMessages(rows: Row[], messages: RecordedMessage[], input: CheckInp
   }
   for (const row of rows) {
     if (row.state !== UNCONFIRMED || row.reason !== OWNER_GONE || input.openAtKills.has(keyOf(row))) continue;
-    say(`${nameOf(row)} is unconfirmed as its owner is gone, and was not on the wire when one was killed or frozen.`);
+    figures.unconfirmedClaimLost++;
+    if (!input.openAtCuts.has(keyOf(row)))
+      say(`${nameOf(row)} is unconfirmed as its owner is gone, and was not on the wire when anything broke.`);
   }
   return figures;
 }
@@ -161,6 +167,7 @@ function countRows(rows: Row[], accepted: number): Figures {
     dropped: count(DROPPED) + count(QUEUED),
     unconfirmed: count(UNCONFIRMED),
     unconfirmedAccepted: 0,
+    unconfirmedClaimLost: 0,
     unconfirmedOwnerGone: rows.filter((row) => row.state === UNCONFIRMED && row.reason === OWNER_GONE).length,
     messagedTwice: 0,
     acceptedWithoutRecord: 0,

@@ -39,7 +39,11 @@ export interface ClusterOptions {
   ownPostgres: boolean;
   /** Kill points of the first processes by their names, as LEADCAST_KILL_POINT has them. */
   armed?: Readonly<Record<string, string>>;
+  /** By how much a process's wall clock jumps a few seconds after its start; asked at each start. Default: not at all. */
+  clockJumpMs?: (name: string) => number;
 }
+
+const JUMPING_CLOCK = join(import.meta.dirname, "jumping-clock.ts");
 
 /** What the kernel says of a process. */
 export type Life = "running" | "stopped" | "gone";
@@ -59,7 +63,11 @@ export async function startCluster(options: ClusterOptions) {
     "delivery-telegram": await createTcpProxy(portOf("sandbox")),
     "relay-postgres": await createTcpProxy(() => database.port),
     "relay-nats": await createTcpProxy(() => Number(new URL(nats.url).port)),
-    "gateway-services": await createTcpProxy(portOf("broadcast-1")),
+    // Whichever replica lives, as a load balancer would choose.
+    "gateway-services": await createTcpProxy(() => {
+      const alive = [...processes].find(([name, one]) => /^broadcast-/.test(name) && lifeOf(one.pid) === "running");
+      return alive?.[1].port ?? processes.get("broadcast-1")!.port;
+    }),
   };
   const environment = createEnvironment(folder, database, nats, proxies, processes);
 
@@ -69,8 +77,15 @@ export async function startCluster(options: ClusterOptions) {
     const port = String(processes.get(name)?.port ?? 0);
     const env = environment.of(service, port);
     const main = service === "gateway" ? "gateway/main.ts" : `services/${service}/main.ts`;
-    const armed = killPoint === "" ? env : { ...env, LEADCAST_KILL_POINT: killPoint };
-    processes.set(name, await startService(main, armed, service === "sandbox" ? portOfSandbox : undefined));
+    const jumpMs = options.clockJumpMs?.(name) ?? 0;
+    const extra = {
+      ...(killPoint === "" ? {} : { LEADCAST_KILL_POINT: killPoint }),
+      ...(jumpMs === 0 ? {} : { BUN_OPTIONS: `--preload=${JUMPING_CLOCK}`, CLOCK_JUMP_MS: String(jumpMs) }),
+    };
+    processes.set(
+      name,
+      await startService(main, { ...env, ...extra }, service === "sandbox" ? portOfSandbox : undefined),
+    );
     // The sandbox is made to be used alone, so it does not end by itself when this process does.
     if (service === "sandbox") watcher = watchOver(processes.get(name)!.pid, "SIGKILL");
   }

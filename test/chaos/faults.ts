@@ -75,15 +75,16 @@ function anyFault(random: Random, { postgres }: FaultOptions): Fault {
   }
 }
 
-/** Does it, and resolves when it is over. A replica that is down or frozen already is let be. */
+/** Does it, and resolves when it is over. In place of a replica that is down or frozen already it takes the next one. */
 export async function cause(fault: Fault, cluster: Cluster, keeper: Keeper): Promise<void> {
   switch (fault.fault) {
     case "kill":
     case "sigterm":
     case "freeze": {
       const names = fault.service === "delivery" ? cluster.deliveries : cluster.broadcasts;
-      const name = names[fault.replica % names.length]!;
-      if (!keeper.isFree(name)) return;
+      const first = fault.replica % names.length;
+      const name = [...names.slice(first), ...names.slice(0, first)].find((one) => keeper.isFree(one));
+      if (name === undefined) return;
       if (fault.fault === "kill") await keeper.kill(name);
       else if (fault.fault === "sigterm") await keeper.sigterm(name);
       else await keeper.freeze(name, fault.ms);
@@ -98,17 +99,20 @@ export async function cause(fault: Fault, cluster: Cluster, keeper: Keeper): Pro
       return keeper.count("nats, with its store");
     case "killBackend":
       await cluster.killBackend().catch(() => {});
-      return keeper.count("postgres, one backend");
+      keeper.count("postgres, one backend");
+      return await keeper.noteCut();
     case "killPostgres":
       await cluster.killPostgres();
-      return keeper.count("postgres");
+      keeper.count("postgres");
+      return await keeper.noteCut();
     case "refuse":
       await cluster.sandbox.listen(false);
       await Bun.sleep(fault.ms);
       await cluster.sandbox.listen(true);
       return;
     default:
-      return await harm(fault, cluster);
+      await harm(fault, cluster);
+      if (fault.link === "delivery-postgres") await keeper.noteCut();
   }
 }
 

@@ -11,8 +11,9 @@ import type { Cluster } from "./cluster.ts";
 export type Arm = (name: string) => string;
 
 const LOOK_MS = 20;
-/** A commit that a dead process had sent can still be under way. */
-const LATE_COMMIT_MS = 200;
+/** A commit that a dead process had sent, or one whose connection was cut, can still be under way. */
+const LATE_COMMIT_MS = [0, 200];
+const LATE_AFTER_CUT_MS = [0, 200, 800, 2_000];
 
 export class Keeper {
   /** Deaths by what died: a replica's service, a kill point, `nats`, `postgres`. */
@@ -23,6 +24,8 @@ export class Keeper {
   readonly passed = new Set<string>();
   /** Claims that were open when a delivery process died or froze. */
   readonly openAtKills = new Set<string>();
+  /** Claims that were open when delivery and Postgres had lost each other: a commit may have come through, its answer not. */
+  readonly openAtCuts = new Set<string>();
   /** Processes that ended without having been killed, with what they said last. */
   readonly crashes: string[] = [];
   readonly #cluster: Cluster;
@@ -141,18 +144,23 @@ export class Keeper {
   async #noteDeath(name: string, what: string | KillPoint): Promise<void> {
     this.count(what);
     this.#armedWith.delete(name);
-    if (serviceOf(name) === "delivery") await this.#noteOpenClaims();
+    if (serviceOf(name) === "delivery") await this.#noteOpenClaims(this.openAtKills, LATE_COMMIT_MS);
   }
 
   async #sitOut(name: string, ms: number): Promise<void> {
     this.freezes++;
-    if (serviceOf(name) === "delivery") await this.#noteOpenClaims();
+    if (serviceOf(name) === "delivery") await this.#noteOpenClaims(this.openAtKills, LATE_COMMIT_MS);
     await Bun.sleep(ms);
     this.#cluster.thaw(name);
   }
 
-  async #noteOpenClaims(): Promise<void> {
-    for (const waitMs of [0, LATE_COMMIT_MS]) {
+  /** To be called when connections between delivery and Postgres were cut. */
+  async noteCut(): Promise<void> {
+    await this.#noteOpenClaims(this.openAtCuts, LATE_AFTER_CUT_MS);
+  }
+
+  async #noteOpenClaims(into: Set<string>, waits: readonly number[]): Promise<void> {
+    for (const waitMs of waits) {
       await Bun.sleep(waitMs);
       const rows = await eventually(
         async () => [
@@ -161,7 +169,7 @@ export class Keeper {
         ],
         { timeoutMs: 60_000 },
       );
-      for (const row of rows) this.openAtKills.add(keyOf(row));
+      for (const row of rows) into.add(keyOf(row));
     }
   }
 

@@ -186,6 +186,11 @@ export async function runMutations(options: { say: (line: string) => void; only?
   try {
     const wanted = MUTATIONS.filter(({ name }) => name.includes(options.only ?? ""));
     const survivors: string[] = [];
+    const unbroken = await runMutation(
+      { name: "", edits: [], tests: [...new Set(wanted.flatMap(({ tests }) => tests))] },
+      postgres.url,
+    );
+    if (unbroken !== undefined) throw new Error(`${unbroken} fails with every guard in place: that shows nothing.`);
     for (const mutation of wanted) {
       const noticedBy = await runMutation(mutation, postgres.url);
       options.say(
@@ -235,7 +240,7 @@ export function edit(path: string, search: string, replace: string): void {
 }
 
 async function passes(copy: string, tests: string, databaseUrl: string): Promise<boolean> {
-  const run = Bun.spawn([process.execPath, "test", "--bail", tests], {
+  const run = Bun.spawn([process.execPath, "test", "--bail", "--timeout=180000", tests], {
     cwd: copy,
     env: { ...process.env, TEST_DATABASE_ADMIN_URL: databaseUrl, LEADCAST_DATA: join(root, ".data") },
     stdin: "ignore",

@@ -34,6 +34,8 @@ export const CANCELLED = 3;
 export const PAUSED = 4;
 
 const LEADS_PER_CALL = 10_000;
+/** Longer than anything is ever away, on a machine that is busy with other things as well. */
+const INSIST_MS = 180_000;
 
 /**
  * Sources of sends by the tag that stands in their messages' text: "@17 …". So whatever arrives at the Bot API can be told to
@@ -115,7 +117,7 @@ export async function createOwner(cluster: Cluster, tags: Tags, options: OwnerOp
           throw error;
         }
       },
-      { timeoutMs: 60_000 },
+      { timeoutMs: INSIST_MS },
     ).then((outcome) => {
       if ("error" in outcome) throw outcome.error;
       return outcome.data;
@@ -128,7 +130,7 @@ export async function createOwner(cluster: Cluster, tags: Tags, options: OwnerOp
         ...(await sql<{ state: number; sourceId: number }[]>`
           SELECT state, source_id AS "sourceId" FROM broadcast WHERE id = ${id}`),
       ],
-      { timeoutMs: 60_000 },
+      { timeoutMs: INSIST_MS },
     );
     return row;
   }

@@ -135,6 +135,7 @@ async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> 
     sandbox: cluster.sandbox,
     tags: tags.sources,
     openAtKills: keeper.openAtKills,
+    openAtCuts: keeper.openAtCuts,
   });
   if (!rested) verdict.violations.unshift(`Not at rest after ${REST_TIMEOUT_MS / 1000} s.`);
   verdict.violations.push(...keeper.crashes);

@@ -42,7 +42,10 @@ const CAP = 200;
 
 export async function runOnce(options: RunOptions): Promise<RunReport> {
   const startedAt = performance.now();
-  const cluster = await startCluster(options);
+  const clocks = createRandom(options.seed, "clocks");
+  const clockJumpMs = (name: string) =>
+    /^(delivery|broadcast)-/.test(name) && clocks.chance(0.2) ? clocks.pick([-3_600_000, 3_600_000]) : 0;
+  const cluster = await startCluster({ ...options, clockJumpMs });
   try {
     return await new Run(cluster, options).run(startedAt);
   } finally {
@@ -96,6 +99,7 @@ class Run {
       sandbox: this.#cluster.sandbox,
       tags: this.#tags.sources,
       openAtKills: keeper.openAtKills,
+      openAtCuts: keeper.openAtCuts,
     });
     if (!rested) verdict.violations.unshift(`Not at rest ${REST_TIMEOUT_MS / 1000} s after the last fault.`);
     verdict.violations.push(...actor.violations, ...keeper.crashes);
