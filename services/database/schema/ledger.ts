@@ -46,8 +46,8 @@ export const send = pgTable(
   },
   (table) => [
     primaryKey({ columns: [table.sourceId, table.leadId, table.entry] }),
-    // What the relay publishes next for one broadcast and bot.
-    index("send_queued").on(table.sourceId, table.botId, table.leadId).where(sql`state = 0 AND kind = 1`),
+    // What the relay publishes next for one broadcast and bot; rows that a Cancel has left behind are in another run.
+    index("send_queued").on(table.sourceId, table.botId, table.run, table.leadId).where(sql`state = 0 AND kind = 1`),
     // What is due of one bot's follow-ups: a scan that begins at the oldest and ends at now, whatever is scheduled later.
     index("send_due").on(table.botId, table.dueAt).where(sql`state = 0 AND kind = 2`),
     // Old follow-ups, for retention. Broadcasts' rows go with their generation and do not pay for this.
