@@ -57,17 +57,21 @@ export async function startCluster(options: ClusterOptions) {
   const processes = new Map<string, ServiceProcess>();
   let watcher: ReturnType<typeof watchOver> | undefined;
   const portOf = (name: string) => () => processes.get(name)!.port;
+  const portOfLive = (names: string[]) => () => {
+    const alive = names.find((name) => lifeOf(processes.get(name)?.pid ?? 0) === "running");
+    return processes.get(alive ?? names[0]!)!.port;
+  };
+  const replicas = (service: string, count: number) => Array.from({ length: count }, (_, i) => `${service}-${i + 1}`);
+  const deliveries = replicas("delivery", options.delivery);
+  const broadcasts = replicas("broadcast", options.broadcast);
   const proxies: Record<LinkName, TcpProxy> = {
     "delivery-postgres": await createTcpProxy(() => database.port),
     "delivery-nats": await createTcpProxy(() => Number(new URL(nats.url).port)),
     "delivery-telegram": await createTcpProxy(portOf("sandbox")),
     "relay-postgres": await createTcpProxy(() => database.port),
     "relay-nats": await createTcpProxy(() => Number(new URL(nats.url).port)),
-    // Whichever replica lives, as a load balancer would choose.
-    "gateway-services": await createTcpProxy(() => {
-      const alive = [...processes].find(([name, one]) => /^broadcast-/.test(name) && lifeOf(one.pid) === "running");
-      return alive?.[1].port ?? processes.get("broadcast-1")!.port;
-    }),
+    // The first replica that lives, as a load balancer would choose.
+    "gateway-services": await createTcpProxy(portOfLive(broadcasts)),
   };
   const environment = createEnvironment(folder, database, nats, proxies, processes);
 
@@ -90,9 +94,6 @@ export async function startCluster(options: ClusterOptions) {
     if (service === "sandbox") watcher = watchOver(processes.get(name)!.pid, "SIGKILL");
   }
 
-  const replicas = (service: string, count: number) => Array.from({ length: count }, (_, i) => `${service}-${i + 1}`);
-  const deliveries = replicas("delivery", options.delivery);
-  const broadcasts = replicas("broadcast", options.broadcast);
   const stop = async () => {
     for (const proxy of Object.values(proxies)) proxy.heal();
     for (const process of processes.values()) signal(process.pid, "SIGCONT");
