@@ -40,11 +40,14 @@ const wrongCounters = `
     IS DISTINCT FROM (coalesce(c.enqueued, 0), coalesce(c.sending, 0), coalesce(c.sent, 0), coalesce(c.failed, 0),
       coalesce(c.unconfirmed, 0), coalesce(c.dropped, 0))`;
 
-/** Claimed manual messages that were not given back, by the account's day; never above the cap. */
+/**
+ * Claimed manual messages that were not given back, by the account's day; never above the cap. Those in doubt because the
+ * database was restored (reason 45) need never have been claimed in this one.
+ */
 const wrongQuota = `
   WITH taken AS (
     SELECT b.account_id, s.quota_day AS day, count(*) AS used FROM send s JOIN bot b ON b.id = s.bot_id
-    WHERE s.kind = 1 AND s.state IN (1, 2, 4) GROUP BY 1, 2)
+    WHERE s.kind = 1 AND s.state IN (1, 2, 4) AND s.reason <> 45 GROUP BY 1, 2)
   SELECT account_id, day, t.used AS rows, q.used AS counted, tariff.daily_cap
   FROM taken t FULL JOIN quota_day q USING (account_id, day)
   JOIN account a ON a.id = account_id JOIN tariff ON tariff.id = a.tariff_id
@@ -53,7 +56,7 @@ const wrongQuota = `
 /** What each state says of a row's other columns. */
 const wrongSends = `
   SELECT source_id, lead_id, entry, state FROM send
-  WHERE (state IN (1, 2, 4)) AND (claim_token IS NULL OR (kind = 1) <> (quota_day IS NOT NULL))
+  WHERE (state IN (1, 2, 4)) AND reason <> 45 AND (claim_token IS NULL OR (kind = 1) <> (quota_day IS NOT NULL))
     OR state = 1 AND (rescue_at IS NULL OR settled_at IS NOT NULL)
     OR (state IN (2, 3, 4, 5)) <> (settled_at IS NOT NULL)
     OR (message_id IS NOT NULL AND state <> 2)
