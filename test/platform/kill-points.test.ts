@@ -7,7 +7,9 @@ const program = `
   for (let i = 1; i <= 3; i++) { killPoint("ack.before"); killPoint("claim.after-commit"); process.stdout.write(String(i)); }
 `;
 
-async function run(armed: string): Promise<{ out: string; signal: NodeJS.Signals | number | null; code: number | null }> {
+async function run(
+  armed: string,
+): Promise<{ out: string; signal: NodeJS.Signals | number | null; code: number | null }> {
   const child = Bun.spawn([process.execPath, "-e", program], {
     cwd: root,
     env: { ...process.env, LEADCAST_KILL_POINT: armed },
