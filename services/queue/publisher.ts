@@ -5,10 +5,16 @@ import { killPoint } from "#services/platform/kill-points.ts";
 import { encodeJob } from "./jobs.ts";
 import { sendSubject } from "./subjects.ts";
 
-/** Publishes waiting for their acks at once: where a bare publisher reaches its best rate. */
+/** Messages waiting for an ack at once: where a bare publisher reaches its best rate. */
 const IN_FLIGHT = 1024;
 
-/** An ack that does not come within this counts as a failed publish; the relay says it again. */
+/**
+ * One ack for so many messages: the server stores a connection's messages in the order in which it got them, so the last
+ * one's ack speaks for all. Should one be lost all the same, the relay finds it unclaimed and says it again.
+ */
+const PER_ACK = 32;
+
+/** An ack that does not come within this counts as failed publishes; the relay says them again. */
 const ACK_TIMEOUT_MS = 5_000;
 
 export interface PublishOutcome {
@@ -23,7 +29,8 @@ export async function publishJobs(nc: NatsConnection, jobs: readonly SendJob[]):
   const js = nc.jetstream();
   const outcome: PublishOutcome = { published: [], failed: [] };
   for (let from = 0; from < jobs.length; from += IN_FLIGHT) {
-    await Promise.all(jobs.slice(from, from + IN_FLIGHT).map((job) => publishJob(js, job, outcome)));
+    const groups = groupsOf(jobs.slice(from, from + IN_FLIGHT));
+    await Promise.all(groups.map((group) => publishGroup(nc, js, group, outcome)));
     if (outcome.failed.length > 0) {
       outcome.failed.push(...jobs.slice(from + IN_FLIGHT));
       break;
@@ -32,14 +39,30 @@ export async function publishJobs(nc: NatsConnection, jobs: readonly SendJob[]):
   return outcome;
 }
 
-async function publishJob(js: JetStreamClient, job: SendJob, outcome: PublishOutcome): Promise<void> {
+function groupsOf(jobs: readonly SendJob[]): SendJob[][] {
+  return Array.from({ length: Math.ceil(jobs.length / PER_ACK) }, (_, i) => jobs.slice(i * PER_ACK, (i + 1) * PER_ACK));
+}
+
+/** Written at once, so that nothing comes between the group and its ack. */
+async function publishGroup(
+  nc: NatsConnection,
+  js: JetStreamClient,
+  group: readonly SendJob[],
+  outcome: PublishOutcome,
+): Promise<void> {
   try {
     killPoint("publish.before");
-    await js.publish(sendSubject(shardOf(job.botId), job.kind), encodeJob(job), { timeout: ACK_TIMEOUT_MS });
+    for (const job of group.slice(0, -1)) nc.publish(subjectOf(job), encodeJob(job));
+    const last = group.at(-1)!;
+    await js.publish(subjectOf(last), encodeJob(last), { timeout: ACK_TIMEOUT_MS });
     killPoint("publish.after");
-    outcome.published.push(job);
+    outcome.published.push(...group);
   } catch (error) {
-    outcome.failed.push(job);
+    outcome.failed.push(...group);
     outcome.error ??= error;
   }
+}
+
+function subjectOf(job: SendJob): string {
+  return sendSubject(shardOf(job.botId), job.kind);
 }
