@@ -72,8 +72,9 @@ export function randomToken(): number {
 /** Answers for each job, in order. Claims what it can in one transaction; at most a few hundred jobs at once. */
 export async function claimSends(jobs: readonly SendJob[], options: ClaimOptions): Promise<ClaimAnswer[]> {
   if (jobs.length === 0) return [];
-  const first = firstOfEach(jobs);
-  const single = jobs.filter((job, i) => first.get(keyOf(job)) === i);
+  const keys = jobs.map(keyOf);
+  const first = firstOfEach(keys);
+  const single = jobs.filter((_, i) => first.get(keys[i]!) === i);
   killPoint("claim.before-begin");
   const answers = await inTransaction(options.sql, async (tx) => {
     const inside = await claimInTransaction(tx, single, options);
@@ -81,13 +82,13 @@ export async function claimSends(jobs: readonly SendJob[], options: ClaimOptions
     return inside;
   });
   killPoint("claim.after-commit");
-  return jobs.map((job, i) => (first.get(keyOf(job)) === i && answers.get(keyOf(job))) || { outcome: "stale" });
+  return keys.map((key, i) => (first.get(key) === i && answers.get(key)) || { outcome: "stale" });
 }
 
 /** A job that stands in the batch twice gets one answer: were both "claimed", its lead would be messaged twice. */
-function firstOfEach(jobs: readonly SendJob[]): Map<string, number> {
+function firstOfEach(keys: readonly string[]): Map<string, number> {
   const first = new Map<string, number>();
-  for (const [i, job] of jobs.entries()) if (!first.has(keyOf(job))) first.set(keyOf(job), i);
+  for (const [i, key] of keys.entries()) if (!first.has(key)) first.set(key, i);
   return first;
 }
 
@@ -101,13 +102,14 @@ async function claimInTransaction(
   const offsetMs = (options.clock ?? databaseClock).offsetMs();
   const answers: Answers = new Map();
   const gates = await readGates(tx, jobs, options, offsetMs);
+  const { day } = gates;
   const { admitted, refused } = sortByGate(jobs, gates, answers);
-  const day = await store.selectToday(tx, offsetMs);
   const within = await applyQuota(tx, admitted, gates, day, answers);
   const deltas = new CounterDeltas();
-  if (within.jobs.length > 0) await moveAdmitted(tx, within, gates, { day, offsetMs, options, deltas, answers });
+  const context = { day, offsetMs, options, deltas, answers };
+  const quota = within.jobs.length > 0 ? await moveAdmitted(tx, within, gates, context) : [];
   if (refused.length > 0) await dropRefused(tx, refused, offsetMs, deltas, answers);
-  await deltas.write(tx);
+  await Promise.all([store.addQuota(tx, quota), deltas.write(tx)]);
   return answers;
 }
 
@@ -116,6 +118,8 @@ interface Gates {
   sources: ReadonlyMap<number, SourceRow>;
   bots: ReadonlyMap<number, BotRow>;
   shards: ReadonlySet<number>;
+  /** The UTC day of this transaction. */
+  day: string;
 }
 
 /** The gates come first; what is read after them cannot change until this transaction ends. */
@@ -129,15 +133,16 @@ async function readGates(
   const blockIds = sourcesOf(jobs, SendKind.followUp);
   const botIds = [...new Set(jobs.map((job) => job.botId))];
   // Sent one behind the other without waiting: Postgres runs them in this order, each with a snapshot of its own.
-  const [passed, shards, broadcasts, blocks, bots] = await Promise.all([
+  const [passed, shards, broadcasts, blocks, bots, day] = await Promise.all([
     passGates(tx, broadcastIds),
     store.lockLeases(tx, options.role, options.leases),
     store.selectBroadcastSources(tx, broadcastIds, offsetMs),
     store.lockBlockSources(tx, blockIds, offsetMs),
     store.selectBots(tx, botIds, offsetMs),
+    store.selectToday(tx, offsetMs),
   ]);
   const sources = new Map([...broadcasts, ...blocks].map((row) => [row.sourceId, row]));
-  return { passed, sources, shards, bots: new Map(bots.map((bot) => [bot.botId, bot])) };
+  return { passed, sources, shards, bots: new Map(bots.map((bot) => [bot.botId, bot])), day };
 }
 
 function sourcesOf(jobs: readonly SendJob[], kind: SendKind): number[] {
@@ -252,13 +257,19 @@ interface MoveContext {
   answers: Answers;
 }
 
-async function moveAdmitted(tx: TransactionSql, admitted: Admitted, gates: Gates, context: MoveContext): Promise<void> {
+/** @returns what is to be taken from the accounts' days. */
+async function moveAdmitted(
+  tx: TransactionSql,
+  admitted: Admitted,
+  gates: Gates,
+  context: MoveContext,
+): Promise<QuotaChange[]> {
   const input = claimInput(admitted.jobs, gates, context);
   const claimed = await store.updateToSending(tx, input);
   const dropped = claimed.length < admitted.jobs.length ? await store.updateToDropped(tx, input) : [];
   recordClaimed(claimed, admitted.jobs, gates, input.token, context);
   recordDropped(dropped, context.deltas, context.answers);
-  await store.addQuota(tx, quotaChanges(claimed, gates, context.day));
+  return quotaChanges(claimed, gates, context.day);
 }
 
 function claimInput(jobs: SendJob[], gates: Gates, { day, offsetMs, options }: MoveContext): store.ClaimInput {
@@ -291,11 +302,13 @@ function recordClaimed(rows: ClaimedRow[], jobs: SendJob[], gates: Gates, token:
   }
 }
 
-function quotaChanges(
-  claimed: ClaimedRow[],
-  gates: Gates,
-  day: string,
-): { accountId: number; day: string; used: number }[] {
+interface QuotaChange {
+  accountId: number;
+  day: string;
+  used: number;
+}
+
+function quotaChanges(claimed: ClaimedRow[], gates: Gates, day: string): QuotaChange[] {
   const used = new Map<number, number>();
   for (const row of claimed) {
     const source = gates.sources.get(row.sourceId)!;
