@@ -54,12 +54,16 @@ export function platformToken(ground: Ground): string {
   return ground.rpcTokens.find(({ allow }) => allow.includes("*"))!.secret;
 }
 
-/** Published and not yet claimed over all lanes: a second or two of the fastest delivery, well within the stream's bounds. */
-const LIFTED_WINDOW = 16_000;
-const LIFTED_TICK_MS = 20;
+/**
+ * Published and not yet claimed over all lanes: half a second of the fastest delivery. Each look at a lane reads its whole
+ * window, so a larger one costs Postgres and the relay more than sending does.
+ */
+const LIFTED_WINDOW = 4_000;
+const SMALLEST_WINDOW = 30;
+const LIFTED_TICK_MS = 50;
 
 export function liftedRelay(bots: number): NonNullable<BackgroundOptions["relay"]> {
-  return { tickMs: LIFTED_TICK_MS, maxWindow: Math.max(80, Math.round(LIFTED_WINDOW / bots)) };
+  return { tickMs: LIFTED_TICK_MS, maxWindow: Math.max(SMALLEST_WINDOW, Math.round(LIFTED_WINDOW / bots)) };
 }
 
 /** Starts the processes on an empty database; resolves when each holds its shards. */
