@@ -155,7 +155,7 @@ export function armFromSeed(seed: number): (name: string) => string {
 }
 
 /** Once for each message; the others are passed once for many. */
-const PASSED_OFTEN = /^(intake|request|publish)\./;
+const PASSED_OFTEN = /^(intake|request)\./;
 
 export const DELIVERY_POINTS = KILL_POINTS.filter((point) => /^(intake|claim|request|settle|ack|rescue)\./.test(point));
 export const RELAY_POINTS = KILL_POINTS.filter((point) => /^(publish|mark|review)\./.test(point));

@@ -108,8 +108,8 @@ export const MUTATIONS: Mutation[] = [
     edits: [
       {
         file: "services/ledger/store.ts",
-        search: "ORDER BY account_id FOR UPDATE`;",
-        replace: "ORDER BY account_id`;",
+        search: "ORDER BY account_id FOR UPDATE`",
+        replace: "ORDER BY account_id`",
       },
     ],
     tests: LEDGER,
@@ -152,7 +152,7 @@ export const MUTATIONS: Mutation[] = [
     edits: [
       {
         file: "services/queue/leases.ts",
-        search: "return held !== undefined && held.deadlineMs > this.#options.clock.monotonicMs();",
+        search: "return held !== undefined && held.deadlineMs > this.#options.clock.monotonicMs() + forMs;",
         replace: "return held !== undefined;",
       },
     ],

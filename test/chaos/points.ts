@@ -35,7 +35,10 @@ const FREEZE_MS = 17_000;
 /** Every point under both actions, a few to a system. */
 export function pointCases(): PointCase[] {
   const delivery = chunks([...DELIVERY_POINTS.filter((point) => !RESCUE.includes(point))], 3);
-  const broadcast = chunks([...RELAY_POINTS, ...RPC_POINTS], 2);
+  // Whichever relay comes first reviews a broadcast: alone, it is the one that is armed.
+  const reviews = RELAY_POINTS.filter((point) => point.startsWith("review."));
+  const others = [...RELAY_POINTS, ...RPC_POINTS].filter((point) => !reviews.includes(point));
+  const broadcast = [...chunks(others, 2), ...chunks(reviews, 1)];
   const actions: KillAction[] = ["kill9", "stop"];
   return actions.flatMap((action) => {
     const plain = Array.from({ length: Math.max(delivery.length, broadcast.length) }, (_, i) => ({
@@ -101,7 +104,7 @@ function armedNames({ delivery, broadcast, action }: PointCase): Record<string, 
 
 /** In the middle of things where a point is passed once for each message. */
 function nthOf(point: KillPoint): number {
-  return /^(intake|request|publish)\./.test(point) ? 5 : /^(claim|settle|ack)\./.test(point) ? 2 : 1;
+  return /^(intake|request)\./.test(point) ? 5 : /^(claim|settle|ack|publish)\./.test(point) ? 2 : 1;
 }
 
 async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> {
