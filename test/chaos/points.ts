@@ -35,10 +35,15 @@ const FREEZE_MS = 17_000;
 /** Every point under both actions, a few to a system. */
 export function pointCases(): PointCase[] {
   const delivery = chunks([...DELIVERY_POINTS.filter((point) => !RESCUE.includes(point))], 3);
-  // Whichever relay comes first reviews a broadcast: alone, it is the one that is armed.
-  const reviews = RELAY_POINTS.filter((point) => point.startsWith("review."));
-  const others = [...RELAY_POINTS, ...RPC_POINTS].filter((point) => !reviews.includes(point));
-  const broadcast = [...chunks(others, 2), ...chunks(reviews, 1)];
+  // Whichever process comes first reviews or decides: alone, it is the one that is armed.
+  const alone = [...RELAY_POINTS, ...RPC_POINTS].filter((point) => /^(review|decide)\./.test(point));
+  const broadcast = [
+    ...chunks(
+      RELAY_POINTS.filter((point) => !alone.includes(point)),
+      2,
+    ),
+    ...chunks(alone, 1),
+  ];
   const actions: KillAction[] = ["kill9", "stop"];
   return actions.flatMap((action) => {
     const plain = Array.from({ length: Math.max(delivery.length, broadcast.length) }, (_, i) => ({
@@ -46,11 +51,11 @@ export function pointCases(): PointCase[] {
       broadcast: broadcast[i] ?? ["publish.before" as const],
       afterwards: "" as const,
     }));
-    // A frozen process is no owner that is gone until its claims are rescued, so the first to fall here is always killed.
-    const rescues = RESCUE.map((afterwards) => ({
-      delivery: ["request.before" as const, "claim.after-commit" as const],
+    // Somebody must fall first. One that was killed comes back and may rescue; one that is frozen leaves it to the third.
+    const rescues = RESCUE.map((rescue) => ({
+      delivery: ["request.before", "claim.after-commit", ...(action === "stop" ? [rescue] : [])] satisfies KillPoint[],
       broadcast: ["publish.after" as const],
-      afterwards,
+      afterwards: action === "stop" ? ("" as const) : rescue,
     }));
     return [...plain, ...rescues].map((points) => ({
       ...points,
