@@ -16,12 +16,17 @@ import type { BroadcastChildOptions } from "./processes/broadcast.ts";
 import type { DeliveryChildOptions } from "./processes/delivery.ts";
 import type { Watched } from "./usage.ts";
 
-/** A bot's own setting where the pace is lifted, so that the relay refills its lanes at every tick. */
-export const liftedPerSecond = 1_000_000;
+/**
+ * What each bot is set to where the pace is lifted: more than the machine can send. Delivery does not look at it; the relay
+ * plans by it when to look at a lane again, and each look reads the lane's window.
+ */
+export function liftedPerSecond(bots: number): number {
+  return Math.ceil(20_000 / bots);
+}
 
 export interface PipelineOptions {
   ground: Ground;
-  /** No pace at all; the world's bots must be set to `liftedPerSecond`. Otherwise everything is as `npm start` has it. */
+  /** No pace at all; the world's bots must be set to `liftedPerSecond(bots)`. Otherwise everything is as `npm start` has it. */
   lifted: boolean;
   /** Over which the relay's windows are split. */
   bots: number;
@@ -54,16 +59,17 @@ export function platformToken(ground: Ground): string {
   return ground.rpcTokens.find(({ allow }) => allow.includes("*"))!.secret;
 }
 
-/**
- * Published and not yet claimed over all lanes: half a second of the fastest delivery. Each look at a lane reads its whole
- * window, so a larger one costs Postgres and the relay more than sending does.
- */
+/** Published and not yet claimed over all lanes: half a second of the fastest delivery. */
 const LIFTED_WINDOW = 4_000;
-const SMALLEST_WINDOW = 30;
+/** Without a pace, delivery takes what a lane has at once: enough of it for the turns of the other lanes. */
+const SMALLEST_WINDOW = 80;
+/** Many small windows still have to fit into the stream. */
+const LARGEST_SUM = 40_000;
 const LIFTED_TICK_MS = 50;
 
 export function liftedRelay(bots: number): NonNullable<BackgroundOptions["relay"]> {
-  return { tickMs: LIFTED_TICK_MS, maxWindow: Math.max(SMALLEST_WINDOW, Math.round(LIFTED_WINDOW / bots)) };
+  const smallest = Math.min(SMALLEST_WINDOW, Math.ceil(LARGEST_SUM / bots));
+  return { tickMs: LIFTED_TICK_MS, maxWindow: Math.max(smallest, Math.ceil(LIFTED_WINDOW / bots)) };
 }
 
 /** Starts the processes on an empty database; resolves when each holds its shards. */

@@ -29,7 +29,7 @@ async function sendAll({ ground, quick, rounds, say }: RowContext, bots: number)
     const world = await createWorld(pipeline.sql, {
       bots,
       leads,
-      messagesPerSecond: liftedPerSecond,
+      messagesPerSecond: liftedPerSecond(bots),
       secretBox: secretBoxOf(ground),
     });
     const idle: number[] = [];

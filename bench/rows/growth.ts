@@ -33,7 +33,7 @@ async function measure({ ground, quick, say }: RowContext, size: { leads: number
   const { sql, broadcast } = pipeline;
   try {
     const secretBox = secretBoxOf(ground);
-    const { accountId } = await createWorld(sql, { bots, leads, messagesPerSecond: liftedPerSecond, secretBox });
+    const { accountId } = await createWorld(sql, { bots, leads, messagesPerSecond: liftedPerSecond(bots), secretBox });
     const ids = { accountId: BigInt(accountId), broadcastId: BigInt(await addBroadcast(sql, accountId)) };
     await broadcast.startBroadcast(ids);
     const sent = async () => (await countSettled(sql, Number(ids.broadcastId))).settled;

@@ -21,7 +21,12 @@ files are at most the stream's 16 MB of messages and what its consumers know of 
     const { sql, broadcast, delivery, broadcastChild, nats } = pipeline;
     try {
       const secretBox = secretBoxOf(ground);
-      const { accountId } = await createWorld(sql, { bots, leads, messagesPerSecond: liftedPerSecond, secretBox });
+      const { accountId } = await createWorld(sql, {
+        bots,
+        leads,
+        messagesPerSecond: liftedPerSecond(bots),
+        secretBox,
+      });
       const broadcastId = await addBroadcast(sql, accountId);
       await broadcast.startBroadcast({ accountId: BigInt(accountId), broadcastId: BigInt(broadcastId) });
       const most = { delivery: 0, relay: 0, store: 0 };

@@ -30,7 +30,7 @@ async function publishAll(context: RowContext, bots: number): Promise<Figure> {
   const nc = await connect({ servers: pipeline.nats.url });
   const jsm = await nc.jetstreamManager();
   try {
-    const world = await createWorld(pipeline.sql, { bots, leads: messages, messagesPerSecond: liftedPerSecond });
+    const world = await createWorld(pipeline.sql, { bots, leads: messages, messagesPerSecond: liftedPerSecond(bots) });
     const state = async () => (await jsm.streams.info(STREAM)).state;
     const numbers = await interleave(rounds, {
       product: async () => {

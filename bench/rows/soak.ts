@@ -38,7 +38,7 @@ caches are full.`,
       const world = await createWorld(pipeline.sql, {
         bots: BOTS,
         leads,
-        messagesPerSecond: liftedPerSecond,
+        messagesPerSecond: liftedPerSecond(BOTS),
         secretBox: secretBoxOf(ground),
       });
       await turnBlockOn(pipeline, world);
