@@ -95,7 +95,9 @@ function delivery(
     wire.written = true;
     wire.placedAtMs = Number.NEGATIVE_INFINITY;
     killPoint("request.before");
-    const outcome = outcomeOf(await api.send(token, message, attachment));
+    const sending = api.send(token, message, attachment);
+    lane.pacer.wrote(clock.monotonicMs());
+    const outcome = outcomeOf(await sending);
     killPoint("request.after");
     if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
     return outcome;

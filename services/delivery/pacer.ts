@@ -95,6 +95,15 @@ export class Pacer {
   }
 
   /**
+   * The request whose place was recorded last has just been written. A process that was kept from running in between has
+   * written it late, and the window counts from then.
+   */
+  wrote(nowMs: number): void {
+    const last = this.#sentAt.length - 1;
+    if (last >= this.#first && nowMs > this.#sentAt[last]!) this.#sentAt[last] = nowMs;
+  }
+
+  /**
    * The Bot API said 429 and wants no call before `resumeMs`: slower from then on, and back to full pace over the next
    * half minute. The 429s of one burst count once.
    */
