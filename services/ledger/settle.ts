@@ -234,10 +234,11 @@ async function accountsOf(
 }
 
 async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows: store.SettleRow[]): Promise<void> {
-  const faults = new Map<string, { sourceId: number; revision: number; leads: number }>();
   const faulty = new Map(
     rows.filter((row) => row.faultRevision !== null).map((row) => [`${row.sourceId}:${row.leadId}`, row]),
   );
+  if (faulty.size === 0) return;
+  const faults = new Map<string, { sourceId: number; revision: number; leads: number }>();
   for (const row of settled) {
     const fault = faulty.get(`${row.sourceId}:${row.leadId}`);
     if (!fault || row.state !== SendState.queued) continue;
@@ -255,9 +256,11 @@ async function leaveAudiences(
   settled: store.SettledRow[],
   settlements: readonly Settlement[],
 ): Promise<void> {
+  const leaving = settlements.filter(({ result }) => result.result === "failed" && result.leaves);
+  if (leaving.length === 0) return;
   const written = new Set(settled.map(keyOf));
-  const chats = settlements.flatMap(({ ticket, result }) =>
-    result.result === "failed" && result.leaves && written.has(keyOf(ticket))
+  const chats = leaving.flatMap(({ ticket, result }) =>
+    result.result === "failed" && written.has(keyOf(ticket))
       ? [{ botId: ticket.botId, chatId: ticket.chatId, reason: result.reason }]
       : [],
   );
