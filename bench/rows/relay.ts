@@ -15,9 +15,9 @@ const PUBLISHES_IN_FLIGHT = 1024;
 export const relay: Row = {
   name: "relay",
   limits: `\
-The relay's own processor time for a publish with its ack, of which the floor has the same. Reading the ledger costs it one
-statement a tick for all lanes. The share of time in which a lane has rows and nothing to send is measured where there is somebody
-to send them: below delivery.`,
+Processor time of the relay and of \`nats-server\`. It asks for one ack in 32 messages, the floor for one each: that is where it gains.
+Reading the ledger costs it one statement a tick for all lanes. The share of time in which a lane has rows and nothing to send
+is measured where there is somebody to send them: below delivery.`,
   run: async (context) => [await publishAll(context, 1), await publishAll(context, context.quick ? 3 : 200)],
 };
 
