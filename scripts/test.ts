@@ -20,6 +20,9 @@ import { onParentGone } from "./parent.ts";
 /** What test/support/preload.ts asks for: Bun 1.4.5 takes that for the first file of a run only, and 5 s for the others. */
 const testTimeoutMs = 60_000;
 
+/** Test files run side by side, each with databases, servers and ports of its own: most of their time is waiting. */
+const testWorkers = 3;
+
 interface Counts {
   passed: number;
   failed: number;
@@ -72,7 +75,12 @@ async function runTests(filters: string[]): Promise<void> {
 async function runBunTest(filters: string[], folder: string, databaseUrl: string): Promise<void> {
   const run = randomUUID();
   const report = join(folder, "junit.xml");
-  const options = ["--reporter=junit", `--reporter-outfile=${report}`, `--timeout=${testTimeoutMs}`];
+  const options = [
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    `--timeout=${testTimeoutMs}`,
+    `--parallel=${testWorkers}`,
+  ];
   const tests = Bun.spawn([process.execPath, "test", ...options, ...filters], {
     cwd: root,
     env: { ...process.env, TMPDIR: folder, TEST_DATABASE_ADMIN_URL: databaseUrl, [runMark]: run },
