@@ -44,6 +44,11 @@ export interface WorkerOptions extends Omit<AttemptOptions, "obstacle"> {
   limitOf?: (bot: BotRow) => number;
   guardMs?: number;
   chatIntervalMs?: number;
+  /**
+   * Requests that the HTTP client makes at once. More are not claimed: they would wait inside the client, after they have
+   * taken their places in the pace. Default 256, which is Bun's.
+   */
+  maxRequests?: number;
   onOutcome?: (outcome: Outcome["outcome"]) => void;
 }
 
@@ -52,6 +57,8 @@ const MAX_CLAIM = 500;
 /** Between the starts of two claims, so that a few bots' jobs are claimed together. */
 const CLAIM_INTERVAL_MS = 8;
 const CLAIM_RETRY_MS = 250;
+/** What Bun's fetch makes at once unless BUN_CONFIG_MAX_HTTP_REQUESTS says otherwise. */
+const DEFAULT_REQUESTS = 256;
 /**
  * How far ahead of their place in the pace sends are claimed: two and a half claims, because what falls due during one
  * must have come with the one before it.
@@ -93,6 +100,8 @@ export class Worker {
   #claimLoop: Promise<void> | undefined;
   #claimMs = CLAIM_INTERVAL_MS;
   #inFlight = 0;
+  /** Claimed sends that are ready or on the wire. */
+  #open = 0;
   #queued = 0;
 
   constructor(options: WorkerOptions) {
@@ -165,17 +174,18 @@ export class Worker {
     this.#lanes.forgetIdle(nowMs);
     if (this.#options.settler.blocked || this.#queued === 0) return [];
     const aheadMs = Math.min(MAX_CLAIM_AHEAD_MS, Math.max(MIN_CLAIM_AHEAD_MS, this.#claimMs * CLAIMS_AHEAD));
+    const room = Math.min(MAX_CLAIM, (this.#options.maxRequests ?? DEFAULT_REQUESTS) - this.#open);
     const batch: QueuedJob[] = [];
     const served: Lane[] = [];
     for (const lane of this.#lanes.values()) {
-      const wanted = Math.min(lane.wants(nowMs, aheadMs), MAX_CLAIM - batch.length);
+      if (batch.length >= room) break;
+      const wanted = Math.min(lane.wants(nowMs, aheadMs), room - batch.length);
       if (wanted <= 0 || !this.#options.leases.holds(lane.shard, LEASE_RESERVE_MS)) continue;
       batch.push(...this.#takeForClaim(lane, wanted));
       served.push(lane);
-      if (batch.length >= MAX_CLAIM) break;
     }
     // One claim does not hold everybody's.
-    if (batch.length >= MAX_CLAIM) this.#lanes.serveLast(served);
+    if (batch.length >= room) this.#lanes.serveLast(served);
     return batch;
   }
 
@@ -245,7 +255,7 @@ export class Worker {
     const obstacle = this.#obstacle(lane);
     const retryAfterMs = obstacle === undefined ? lane.admit(item, now) : undefined;
     if (obstacle !== undefined) this.#settle(item, { result: "putBack", reason: obstacle });
-    else if (retryAfterMs === undefined) this.#write(lane);
+    else if (retryAfterMs === undefined) this.#writeSoon(lane);
     else this.#settle(item, { result: "putBack", reason: SendReason.rateLimited, retryAfterMs });
   }
 
@@ -260,6 +270,11 @@ export class Worker {
   #lineUpAgain(lane: Lane, item: QueuedJob): void {
     lane.claimAfter(this.#options.clock.monotonicMs() + GATE_RETRY_MS);
     this.#enqueue(lane, { ...item, gateTries: (item.gateTries ?? 0) + 1 });
+  }
+
+  #writeSoon(lane: Lane): void {
+    this.#open++;
+    this.#write(lane);
   }
 
   // Writing
@@ -297,6 +312,7 @@ export class Worker {
     const attempt = await attemptSend(lane, item.send, this.#attempt);
     lane.inFlight--;
     this.#inFlight--;
+    this.#open--;
     this.#learn(lane, item.send.bot, attempt);
     this.#settle(item, attempt.result);
   }
@@ -366,7 +382,10 @@ export class Worker {
   }
 
   #putBackReady(lane: Lane, reason: SendReason): void {
-    for (const item of lane.takeAllReady()) this.#settle(item, { result: "putBack", reason });
+    for (const item of lane.takeAllReady()) {
+      this.#open--;
+      this.#settle(item, { result: "putBack", reason });
+    }
   }
 
   // Stopping

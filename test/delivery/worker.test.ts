@@ -165,6 +165,24 @@ describe("Worker", () => {
     expect(await world.control.totals()).toMatchObject({ accepted: 100, mostPerChat: 1 });
   });
 
+  test("claims no more than the HTTP client can make requests at once", async () => {
+    await using world = await setupWorker({ leads: 40, worker: { maxRequests: 3 } });
+    await world.control.script({ answer: { latencyMs: 30 } });
+    const id = await world.start();
+    world.offer(await world.jobs(id));
+    let most = 0;
+    await eventually(
+      async () => {
+        const { sent, sending } = await world.counters(id);
+        most = Math.max(most, sending);
+        return sent === 40;
+      },
+      { timeoutMs: 30_000 },
+    );
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(3);
+  });
+
   test("keeps a second between two leads of one chat, without standing in the way of others", async () => {
     await using world = await setupWorker({
       campaigns: 3,
