@@ -44,8 +44,6 @@ export interface DeliveryOptions {
   rescueMarginMs?: number;
   limitOf?: WorkerOptions["limitOf"];
   chatIntervalMs?: number;
-  /** Requests that the HTTP client makes at once; default Bun's 256. */
-  maxRequests?: number;
   lease?: { ttlMs?: number; tickMs?: number };
 }
 
@@ -119,7 +117,6 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     onError,
     limitOf: options.limitOf,
     chatIntervalMs: options.chatIntervalMs,
-    maxRequests: options.maxRequests,
     onOutcome: countOutcomes(options.registry),
     attach: (send, deliver) => attachments.attach(send, deliver),
   });

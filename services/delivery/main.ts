@@ -29,11 +29,6 @@ const Config = Type.Object({
   SECRET_KEYS: secretKeysVar,
   PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
   SERVICE_BOT_TOKEN: Type.String({ minLength: 1 }),
-  /**
-   * Read by Bun itself when it starts: requests at once. 30 a second at 150 ms are 5 for each bot; with fewer than the bots
-   * need, the pace suffers.
-   */
-  BUN_CONFIG_MAX_HTTP_REQUESTS: Type.Integer({ minimum: 1, maximum: 65_336, default: 256 }),
   /** For throw-away databases only: start although a crash of Postgres could lose what was sent. */
   ALLOW_UNSAFE_DATABASE: Type.Boolean({ default: false }),
 });
@@ -67,7 +62,6 @@ await runProcess({
       secretBox: createSecretBox(config.SECRET_KEYS),
       serviceBotToken: config.SERVICE_BOT_TOKEN,
       publicUrl: config.PUBLIC_URL,
-      maxRequests: config.BUN_CONFIG_MAX_HTTP_REQUESTS,
       registry: metrics.registry,
       log,
     });

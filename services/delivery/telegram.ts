@@ -1,11 +1,11 @@
 /**
- * The Bot API, through grammY's Api. Every call is a POST and is made once, because a repeated send would be a second
- * message: Bun's fetch repeats a GET by itself when a kept-alive connection breaks, and follows redirects of a POST, with
- * the token in the URL, wherever they lead.
+ * The Bot API. Every call is made once, because a repeated send would be a second message. grammY makes the requests that
+ * upload a file; all others are JSON, some thousands a second, and go straight to the connections.
  *
- * The URL of a call contains the bot's token, and Bun puts it into its errors: no error leaves this file, only replies.
+ * The URL of a call contains the bot's token: no error leaves this file, only replies.
  */
 import { Api, GrammyError, HttpError, InputFile } from "grammy";
+import { createConnections, NotConnectedError, TimeoutError } from "./connections.ts";
 import type { OutgoingMessage } from "./message.ts";
 import type { BotApiReply } from "./outcome.ts";
 
@@ -29,78 +29,68 @@ export interface BotApiOptions {
   uploadTimeoutMs?: number;
 }
 
-/** Bots whose client is kept: one is small, and made in microseconds. */
-const MAX_CLIENTS = 10_000;
-
 /** The updates that HandleUpdate reads. */
 const WEBHOOK_UPDATES = ["message", "callback_query", "my_chat_member"] as const;
 
-/** Answered with what is not the Bot API's JSON, a redirect is an unreadable reply. */
-const NO_REDIRECTS = { redirect: "manual" } as const;
-
-type Call = (signal: AbortSignal) => Promise<unknown>;
+type Method = "sendMessage" | "sendPhoto" | "sendVideo" | "setWebhook" | "getMe";
+type Payload<M extends Method> = Parameters<Api["raw"][M]>[0];
 
 export function createBotApi(options: BotApiOptions): BotApi {
   const { apiRoot, timeoutMs = 10_000, uploadTimeoutMs = 60_000 } = options;
-  const clients = new Map<string, Api>();
+  const connections = createConnections(apiRoot);
 
-  function clientOf(token: string): Api {
-    const known = clients.get(token);
-    if (known) return known;
-    if (clients.size >= MAX_CLIENTS) clients.clear();
-    // Our own deadline is the shorter one, so that a timeout is told from a cut.
+  /** Never rejects. */
+  function call<M extends Method>(token: string, method: M, payload: Payload<M>): Promise<BotApiReply> {
+    const answer = connections.post(`/bot${token}/${method}`, JSON.stringify(payload), timeoutMs);
+    return answer.then(replyOf, lostReply);
+  }
+
+  async function upload(token: string, message: OutgoingMessage, file: InputFile): Promise<BotApiReply> {
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(), uploadTimeoutMs);
+    // Our own deadline is the shorter one.
     const timeoutSeconds = uploadTimeoutMs / 1000 + 5;
-    const client = new Api(token, { apiRoot, timeoutSeconds, baseFetchConfig: NO_REDIRECTS });
-    clients.set(token, client);
-    return client;
+    const { raw } = new Api(token, { apiRoot, timeoutSeconds, fetch: connections.fetch });
+    try {
+      const body = { ...captionOf(message), ...fileField(message, file) };
+      const signal = deadline.signal as never; // grammY's types want its own polyfill of AbortSignal.
+      const result = "photo" in body ? await raw.sendPhoto(body, signal) : await raw.sendVideo(body, signal);
+      return okReply(result);
+    } catch (error) {
+      if (error instanceof GrammyError) return errorReply(error);
+      return lostReply(error instanceof HttpError ? error.error : error);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   return {
     send: (token, message, attachment) => {
-      const upload = attachment !== undefined && !("fileId" in attachment);
-      return reply(sendCall(clientOf(token), message, attachment), upload ? uploadTimeoutMs : timeoutMs);
+      const { chatId: chat_id, text, entities, keyboard: reply_markup } = message;
+      if (attachment === undefined) return call(token, "sendMessage", { chat_id, text, entities, reply_markup });
+      if (!("fileId" in attachment))
+        return upload(token, message, new InputFile(attachment.open(), attachment.fileName));
+      const body = { ...captionOf(message), ...fileField(message, attachment.fileId) };
+      return "photo" in body ? call(token, "sendPhoto", body) : call(token, "sendVideo", body);
     },
     setWebhook: (token, url, secret_token) =>
-      reply(
-        (signal) =>
-          clientOf(token).raw.setWebhook(
-            { url, secret_token, allowed_updates: [...WEBHOOK_UPDATES] },
-            abortable(signal),
-          ),
-        timeoutMs,
-      ),
-    getMe: (token) => reply((signal) => clientOf(token).raw.getMe(abortable(signal)), timeoutMs),
+      call(token, "setWebhook", { url, secret_token, allowed_updates: [...WEBHOOK_UPDATES] }),
+    getMe: (token) => call(token, "getMe", {} as never),
   };
 }
 
-/** grammY's types want its own polyfill of AbortSignal; Bun's is the real one. */
-function abortable(signal: AbortSignal): never {
-  return signal as never;
+function captionOf({ chatId, text, entities, keyboard }: OutgoingMessage) {
+  return { chat_id: chatId, caption: text, caption_entities: entities, reply_markup: keyboard };
 }
 
-function sendCall(api: Api, message: OutgoingMessage, attachment: Attachment | undefined): Call {
-  const { chatId: chat_id, text, entities, keyboard: reply_markup } = message;
-  if (attachment === undefined) {
-    return (signal) => api.raw.sendMessage({ chat_id, text, entities, reply_markup }, abortable(signal));
-  }
-  const caption = { chat_id, caption: text, caption_entities: entities, reply_markup };
-  const file = "fileId" in attachment ? attachment.fileId : new InputFile(attachment.open(), attachment.fileName);
-  if (message.mediaType === 1) return (signal) => api.raw.sendPhoto({ ...caption, photo: file }, abortable(signal));
-  return (signal) => api.raw.sendVideo({ ...caption, video: file }, abortable(signal));
+function fileField<File>({ mediaType }: OutgoingMessage, file: File): { photo: File } | { video: File } {
+  return mediaType === 1 ? { photo: file } : { video: file };
 }
 
-async function reply(call: Call, timeoutMs: number): Promise<BotApiReply> {
-  const deadline = new AbortController();
-  // Not AbortSignal.timeout, which keeps its timer when the call has long been answered.
-  const timer = setTimeout(() => deadline.abort(), timeoutMs);
-  try {
-    return okReply(await call(deadline.signal));
-  } catch (error) {
-    if (error instanceof GrammyError || !deadline.signal.aborted) return errorReply(error);
-    return { answer: "lost", how: "timeout" };
-  } finally {
-    clearTimeout(timer);
-  }
+/** What the Bot API's JSON says; anything else was not the Bot API. */
+function replyOf(answer: unknown): BotApiReply {
+  const { ok, result, ...error } = (answer ?? {}) as { ok?: unknown; result?: unknown } & ApiError;
+  return ok === true ? okReply(result) : errorReply(error);
 }
 
 /** The parts of a Message that are kept. */
@@ -119,29 +109,20 @@ function okReply(result: unknown): BotApiReply {
   return { answer: "ok", messageId: typeof id === "number" && Number.isSafeInteger(id) ? id : 0, fileId };
 }
 
-function errorReply(error: unknown): BotApiReply {
-  if (error instanceof GrammyError) {
-    const { error_code: code, description, parameters } = error;
-    if (typeof code !== "number" || typeof description !== "string") return { answer: "lost", how: "unreadable" };
-    const seconds = parameters.retry_after;
-    return { answer: "error", code, description, retryAfterSeconds: typeof seconds === "number" ? seconds : undefined };
-  }
-  const cause = error instanceof HttpError ? error.error : error;
-  const code = String((cause as { code?: unknown })?.code ?? "");
-  if (NOT_CONNECTED.has(code)) return { answer: "refused" };
-  if (cause instanceof SyntaxError) return { answer: "lost", how: "unreadable" };
-  return { answer: "lost", how: "cut" };
+interface ApiError {
+  error_code?: unknown;
+  description?: unknown;
+  parameters?: { retry_after?: unknown };
 }
 
-/**
- * Codes that Bun gives only where no connection stood, so that nothing can have been written. EHOSTUNREACH and ENETUNREACH
- * are not among them: a connection that stands can end with these too.
- */
-const NOT_CONNECTED = new Set([
-  "ECONNREFUSED",
-  "ConnectionRefused",
-  "FailedToOpenSocket",
-  "ENOTFOUND",
-  "DNSException",
-  "EAI_AGAIN",
-]);
+function errorReply({ error_code: code, description, parameters }: ApiError): BotApiReply {
+  if (typeof code !== "number" || typeof description !== "string") return { answer: "lost", how: "unreadable" };
+  const seconds = parameters?.retry_after;
+  return { answer: "error", code, description, retryAfterSeconds: typeof seconds === "number" ? seconds : undefined };
+}
+
+function lostReply(error: unknown): BotApiReply {
+  if (error instanceof NotConnectedError) return { answer: "refused" };
+  if (error instanceof TimeoutError) return { answer: "lost", how: "timeout" };
+  return { answer: "lost", how: error instanceof SyntaxError ? "unreadable" : "cut" };
+}

@@ -44,10 +44,7 @@ export interface WorkerOptions extends Omit<AttemptOptions, "obstacle"> {
   limitOf?: (bot: BotRow) => number;
   guardMs?: number;
   chatIntervalMs?: number;
-  /**
-   * Requests that the HTTP client makes at once. More are not claimed: they would wait inside the client, after they have
-   * taken their places in the pace. Default 256, which is Bun's.
-   */
+  /** Claimed sends that are ready or on the wire at once, over all bots: each holds a connection. Default 4,096. */
   maxRequests?: number;
   onOutcome?: (outcome: Outcome["outcome"]) => void;
 }
@@ -57,8 +54,8 @@ const MAX_CLAIM = 500;
 /** Between the starts of two claims, so that a few bots' jobs are claimed together. */
 const CLAIM_INTERVAL_MS = 8;
 const CLAIM_RETRY_MS = 250;
-/** What Bun's fetch makes at once unless BUN_CONFIG_MAX_HTTP_REQUESTS says otherwise. */
-const DEFAULT_REQUESTS = 256;
+/** 800 bots at 30 a second and 150 ms; far below what a process may have open. */
+const MAX_REQUESTS = 4_096;
 /**
  * How far ahead of their place in the pace sends are claimed: two and a half claims, because what falls due during one
  * must have come with the one before it.
@@ -174,7 +171,7 @@ export class Worker {
     this.#lanes.forgetIdle(nowMs);
     if (this.#options.settler.blocked || this.#queued === 0) return [];
     const aheadMs = Math.min(MAX_CLAIM_AHEAD_MS, Math.max(MIN_CLAIM_AHEAD_MS, this.#claimMs * CLAIMS_AHEAD));
-    const room = Math.min(MAX_CLAIM, (this.#options.maxRequests ?? DEFAULT_REQUESTS) - this.#open);
+    const room = Math.min(MAX_CLAIM, (this.#options.maxRequests ?? MAX_REQUESTS) - this.#open);
     const batch: QueuedJob[] = [];
     const served: Lane[] = [];
     for (const lane of this.#lanes.values()) {

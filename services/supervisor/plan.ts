@@ -57,8 +57,6 @@ export function planServices(settings: Settings, ground: Ground): PlannedProcess
     SECRET_KEYS: ground.secretKeys ?? settings.environment.SECRET_KEYS ?? "",
   };
   const delivery = {
-    // Enough for hundreds of bots at once; Bun's own 256 are not.
-    BUN_CONFIG_MAX_HTTP_REQUESTS: "2048",
     ...backend,
     SERVICE_BOT_TOKEN:
       settings.environment.SERVICE_BOT_TOKEN ?? (settings.telegramApiRoot === undefined ? sandboxServiceBotToken : ""),

@@ -65,7 +65,7 @@ describe("a 429", () => {
 
   test("outlasts a breaker that is closed within it", async () => {
     await using world = await setupWorker({ leads: 4 });
-    await world.control.script({ answer: { error: "retry_after", retryAfterSeconds: 2 }, times: 1 });
+    await world.control.script({ answer: { error: "retry_after", retryAfterSeconds: 5 }, times: 1 });
     const id = await world.start();
     world.offer((await world.jobs(id)).slice(0, 1));
     await eventually(() => world.outcomes.includes("rateLimited"));

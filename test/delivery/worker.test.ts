@@ -165,7 +165,7 @@ describe("Worker", () => {
     expect(await world.control.totals()).toMatchObject({ accepted: 100, mostPerChat: 1 });
   });
 
-  test("claims no more than the HTTP client can make requests at once", async () => {
+  test("claims no more than it may have on the wire at once", async () => {
     await using world = await setupWorker({ leads: 40, worker: { maxRequests: 3 } });
     await world.control.script({ answer: { latencyMs: 30 } });
     const id = await world.start();
