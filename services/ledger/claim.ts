@@ -104,7 +104,7 @@ async function claimInTransaction(
   const gates = await readGates(tx, jobs, options, offsetMs);
   const { day } = gates;
   const { admitted, refused } = sortByGate(jobs, gates, answers);
-  const within = await applyQuota(tx, admitted, gates, day, answers);
+  const within = await applyQuota(tx, admitted, gates, answers);
   const deltas = new CounterDeltas();
   const context = { day, offsetMs, options, deltas, answers };
   const quota = within.jobs.length > 0 ? await moveAdmitted(tx, within, gates, context) : [];
@@ -118,8 +118,8 @@ interface Gates {
   sources: ReadonlyMap<number, SourceRow>;
   bots: ReadonlyMap<number, BotRow>;
   shards: ReadonlySet<number>;
-  /** The UTC day of this transaction. */
-  day: string;
+  /** The UTC day of this transaction; null where no broadcast is among the sources. */
+  day: string | null;
 }
 
 /** The gates come first; what is read after them cannot change until this transaction ends. */
@@ -133,15 +133,15 @@ async function readGates(
   const blockIds = sourcesOf(jobs, SendKind.followUp);
   const botIds = [...new Set(jobs.map((job) => job.botId))];
   // Sent one behind the other without waiting: Postgres runs them in this order, each with a snapshot of its own.
-  const [passed, shards, broadcasts, blocks, bots, day] = await Promise.all([
+  const [passed, shards, broadcasts, blocks, bots] = await Promise.all([
     passGates(tx, broadcastIds),
     store.lockLeases(tx, options.role, options.leases),
     store.selectBroadcastSources(tx, broadcastIds, offsetMs),
     store.lockBlockSources(tx, blockIds, offsetMs),
     store.selectBots(tx, botIds, offsetMs),
-    store.selectToday(tx, offsetMs),
   ]);
   const sources = new Map([...broadcasts, ...blocks].map((row) => [row.sourceId, row]));
+  const day = broadcasts[0]?.today ?? null;
   return { passed, sources, shards, bots: new Map(bots.map((bot) => [bot.botId, bot])), day };
 }
 
@@ -217,17 +217,11 @@ interface Admitted {
 }
 
 /** Lets through as many manual jobs of each account as its day has room for; the others wait. */
-async function applyQuota(
-  tx: TransactionSql,
-  jobs: SendJob[],
-  gates: Gates,
-  day: string,
-  answers: Answers,
-): Promise<Admitted> {
+async function applyQuota(tx: TransactionSql, jobs: SendJob[], gates: Gates, answers: Answers): Promise<Admitted> {
   const manual = jobs.filter((job) => job.kind === SendKind.broadcast);
   const caps = new Map(manual.map((job) => [sourceOf(gates, job).accountId, sourceOf(gates, job).dailyCap]));
-  if (caps.size === 0) return { jobs, accounts: new Set() };
-  const used = await store.lockQuota(tx, [...caps.keys()], day);
+  if (caps.size === 0 || gates.day === null) return { jobs, accounts: new Set() };
+  const used = await store.lockQuota(tx, [...caps.keys()], gates.day);
   const room = new Map([...caps].map(([accountId, cap]) => [accountId, roomToday(cap, used.get(accountId) ?? 0)]));
   const within = jobs.filter((job) => {
     if (job.kind !== SendKind.broadcast) return true;
@@ -250,7 +244,7 @@ function sourceOf(gates: Gates, job: SendKey): SourceRow {
 }
 
 interface MoveContext {
-  day: string;
+  day: string | null;
   offsetMs: number;
   options: ClaimOptions;
   deltas: CounterDeltas;
@@ -308,7 +302,8 @@ interface QuotaChange {
   used: number;
 }
 
-function quotaChanges(claimed: ClaimedRow[], gates: Gates, day: string): QuotaChange[] {
+function quotaChanges(claimed: ClaimedRow[], gates: Gates, day: string | null): QuotaChange[] {
+  if (day === null) return [];
   const used = new Map<number, number>();
   for (const row of claimed) {
     const source = gates.sources.get(row.sourceId)!;

@@ -1,5 +1,5 @@
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { SendState, shardOf } from "./send.ts";
+import { SendState, SHARD_COUNT, shardOf } from "./send.ts";
 
 /** The slot of life-cycle calls; every other slot is a shard's. */
 export const LIFE_CYCLE_SLOT = -1;
@@ -23,13 +23,22 @@ const COLUMN_OF_STATE = {
   [SendState.dropped]: "dropped",
 } as const satisfies Record<SendState, keyof CounterDelta | undefined>;
 
-/** Adds up moves between states, to be written in one statement at the end of their transaction. */
+/**
+ * Adds up moves between states, to be written in one statement at the end of their transaction.
+ *
+ * Only the sum over a source's slots says anything. All moves of one transaction go to one of its shards: other replicas
+ * hold other shards and write to other rows, and thirty-two rows a transaction would cost as much as its sends.
+ */
 export class CounterDeltas {
   readonly #rows = new Map<string, { sourceId: number; slot: number; delta: CounterDelta }>();
+  readonly #moved = new Map<number, CounterDelta>();
+  #slot = SHARD_COUNT;
 
   /** Leads of a bot moved from one state to another. */
   move(sourceId: number, botId: number, from: SendState, to: SendState, leads = 1): void {
-    const delta = this.of(sourceId, shardOf(botId));
+    this.#slot = Math.min(this.#slot, shardOf(botId));
+    const delta = this.#moved.get(sourceId) ?? emptyDelta();
+    this.#moved.set(sourceId, delta);
     const left = COLUMN_OF_STATE[from];
     const entered = COLUMN_OF_STATE[to];
     if (left) delta[left] -= leads;
@@ -40,13 +49,15 @@ export class CounterDeltas {
     const key = `${sourceId}:${slot}`;
     const known = this.#rows.get(key);
     if (known) return known.delta;
-    const delta: CounterDelta = { enqueued: 0, sending: 0, sent: 0, failed: 0, unconfirmed: 0, dropped: 0 };
+    const delta = emptyDelta();
     this.#rows.set(key, { sourceId, slot, delta });
     return delta;
   }
 
   /** Sorted by key, so that two transactions take the rows' locks in the same order. */
   async write(tx: TransactionSql): Promise<void> {
+    for (const [sourceId, moved] of this.#moved) addTo(this.of(sourceId, this.#slot), moved);
+    this.#moved.clear();
     const rows = [...this.#rows.values()]
       .filter(({ delta }) => Object.values(delta).some((n) => n !== 0))
       .sort((a, b) => a.sourceId - b.sourceId || a.slot - b.slot);
@@ -62,6 +73,14 @@ export class CounterDeltas {
         sent = c.sent + excluded.sent, failed = c.failed + excluded.failed,
         unconfirmed = c.unconfirmed + excluded.unconfirmed, dropped = c.dropped + excluded.dropped`;
   }
+}
+
+function emptyDelta(): CounterDelta {
+  return { enqueued: 0, sending: 0, sent: 0, failed: 0, unconfirmed: 0, dropped: 0 };
+}
+
+function addTo(delta: CounterDelta, moved: CounterDelta): void {
+  for (const column of Object.keys(moved) as (keyof CounterDelta)[]) delta[column] += moved[column];
 }
 
 /** Where the leads of one source stand. `queued` waits, `sending` is on the wire; together with the rest: `enqueued`. */

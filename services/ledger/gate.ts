@@ -22,6 +22,7 @@ export async function shutGate(tx: TransactionSql, sourceId: number): Promise<vo
 
 /** Passes through the gates that are not shut and holds them open until the transaction ends. */
 export async function passGates(tx: TransactionSql, sourceIds: number[]): Promise<Set<number>> {
+  if (sourceIds.length === 0) return new Set();
   const rows = await tx<{ sourceId: number; passed: boolean }[]>`
     SELECT k AS "sourceId", pg_try_advisory_xact_lock_shared(${GATE_LOCKS} + k) AS passed
     FROM unnest(${sourceIds}::bigint[]) AS k`;

@@ -26,13 +26,8 @@ export interface SourceRow extends StoredBody {
   paid: boolean;
   feature: boolean;
   dailyCap: number;
-}
-
-/** The UTC day at Postgres' clock, as YYYY-MM-DD. */
-export async function selectToday(tx: TransactionSql, offsetMs: number): Promise<string> {
-  const [row] = await tx<{ day: string }[]>`
-    SELECT ((now() + ${offsetMs}::float8 * interval '1 ms') AT TIME ZONE 'utc')::date::text AS day`;
-  return row!.day;
+  /** The UTC day of the transaction at Postgres' clock, as YYYY-MM-DD. */
+  today: string;
 }
 
 /**
@@ -60,12 +55,14 @@ export async function selectBroadcastSources(
   sourceIds: number[],
   offsetMs: number,
 ): Promise<SourceRow[]> {
+  if (sourceIds.length === 0) return [];
   return await tx<SourceRow[]>`
     SELECT b.source_id AS "sourceId", b.account_id AS "accountId", b.id AS "ownerId", b.state, b.run, b.revision,
       b.accepted_revision AS "acceptedRevision", -1 AS status, b.parsed, b.media, b.media_type AS "mediaType", b.button,
-      b.link, coalesce(a.paid_until > now() + ${offsetMs}::float8 * interval '1 ms', false) AS paid,
-      t.broadcasts AS feature, t.daily_cap AS "dailyCap"
+      b.link, coalesce(a.paid_until > n.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
+      (n.now AT TIME ZONE 'utc')::date::text AS today
     FROM broadcast b JOIN account a ON a.id = b.account_id JOIN tariff t ON t.id = a.tariff_id
+    CROSS JOIN (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now) AS n
     WHERE b.source_id = ANY(${sourceIds}::bigint[])`;
 }
 
@@ -75,14 +72,15 @@ export async function lockBlockSources(
   sourceIds: number[],
   offsetMs: number,
 ): Promise<SourceRow[]> {
+  if (sourceIds.length === 0) return [];
   return await tx<SourceRow[]>`
     SELECT b.source_id AS "sourceId", c.account_id AS "accountId", c.id AS "ownerId",
       CASE WHEN c.state <> 1 THEN 2 WHEN b.on THEN 1 ELSE 0 END AS state, 0 AS run, b.revision,
       b.revision AS "acceptedRevision", b.status, b.parsed, b.media, b.media_type AS "mediaType", b.button, b.link,
-      coalesce(a.paid_until > now() + ${offsetMs}::float8 * interval '1 ms', false) AS paid, t.broadcasts AS feature,
-      t.daily_cap AS "dailyCap"
+      coalesce(a.paid_until > n.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
+      (n.now AT TIME ZONE 'utc')::date::text AS today
     FROM block b JOIN campaign c ON c.id = b.campaign_id JOIN account a ON a.id = c.account_id
-    JOIN tariff t ON t.id = a.tariff_id
+    JOIN tariff t ON t.id = a.tariff_id CROSS JOIN (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now) AS n
     WHERE b.source_id = ANY(${sourceIds}::bigint[])
     ORDER BY b.source_id FOR SHARE OF b SKIP LOCKED`;
 }
@@ -114,17 +112,29 @@ export async function selectBots(tx: TransactionSql, botIds: number[], offsetMs:
 
 /** Holds the day's rows of these accounts and returns what is used. */
 export async function lockQuota(tx: TransactionSql, accountIds: number[], day: string): Promise<Map<number, number>> {
-  // One behind the other without waiting; the second has a snapshot of its own and sees what the first has made.
-  const [, rows] = await Promise.all([
-    tx`
-      INSERT INTO quota_day (account_id, day) SELECT k, ${day}::date FROM unnest(${accountIds}::bigint[]) AS k ORDER BY k
-      ON CONFLICT DO NOTHING`,
-    tx<{ accountId: number; used: number }[]>`
-      SELECT account_id AS "accountId", used FROM quota_day
-      WHERE day = ${day}::date AND account_id = ANY(${accountIds}::bigint[])
-      ORDER BY account_id FOR UPDATE`,
-  ]);
+  const rows = await lockQuotaRows(tx, accountIds, day);
+  if (rows.length === accountIds.length) return usedOf(rows);
+  // The day's first: made, and read by a statement with a snapshot of its own.
+  await tx`
+    INSERT INTO quota_day (account_id, day) SELECT k, ${day}::date FROM unnest(${accountIds}::bigint[]) AS k ORDER BY k
+    ON CONFLICT DO NOTHING`;
+  return usedOf(await lockQuotaRows(tx, accountIds, day));
+}
+
+interface QuotaRow {
+  accountId: number;
+  used: number;
+}
+
+function usedOf(rows: QuotaRow[]): Map<number, number> {
   return new Map(rows.map((row) => [row.accountId, row.used]));
+}
+
+async function lockQuotaRows(tx: TransactionSql, accountIds: number[], day: string): Promise<QuotaRow[]> {
+  return await tx<QuotaRow[]>`
+    SELECT account_id AS "accountId", used FROM quota_day
+    WHERE day = ${day}::date AND account_id = ANY(${accountIds}::bigint[])
+    ORDER BY account_id FOR UPDATE`;
 }
 
 /** Adds to what is used; negative numbers give back. Sorted, so that two give-backs do not deadlock. */
@@ -143,10 +153,19 @@ export async function addQuota(
     WHERE q.account_id = k.account_id AND q.day = k.day`;
 }
 
+/**
+ * One field of many rows as one array parameter, for `::text::bigint[]` and the like: postgres.js looks at each element of
+ * an array for what must be escaped, and here they are thousands a second.
+ */
+function column<Field extends string>(rows: readonly Record<Field, number | null>[], field: Field): string {
+  return `{${rows.map((row) => row[field] ?? "NULL").join(",")}}`;
+}
+
 /** The jobs and the open gates, as columns for unnest. */
 export interface ClaimInput {
   token: number;
-  day: string;
+  /** Null where nothing counts against a day. */
+  day: string | null;
   offsetMs: number;
   jobs: { sourceId: number; leadId: number; entry: number; botId: number }[];
   sources: {
@@ -183,11 +202,12 @@ export async function updateToSending(tx: TransactionSql, input: ClaimInput): Pr
       rescue_at = clock_timestamp() + g.rescue_ms * interval '1 ms', revision = g.revision,
       quota_day = CASE WHEN s.kind = ${SendKind.broadcast} THEN ${input.day}::date END, attempts = least(s.attempts + 1, 32767),
       reason = 0, due_at = NULL, settled_at = NULL
-    FROM unnest(${jobs.map((j) => j.sourceId)}::bigint[], ${jobs.map((j) => j.leadId)}::bigint[],
-      ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.botId)}::bigint[]) AS k (source_id, lead_id, entry, bot_id)
-    JOIN unnest(${sources.map((g) => g.sourceId)}::bigint[], ${sources.map((g) => g.run)}::int[],
-      ${sources.map((g) => g.revision)}::int[], ${sources.map((g) => g.acceptedRevision)}::int[],
-      ${sources.map((g) => g.status)}::smallint[], ${sources.map((g) => g.rescueMs)}::float8[])
+    FROM unnest(${column(jobs, "sourceId")}::text::bigint[], ${column(jobs, "leadId")}::text::bigint[],
+      ${column(jobs, "entry")}::text::int[], ${column(jobs, "botId")}::text::bigint[])
+      AS k (source_id, lead_id, entry, bot_id)
+    JOIN unnest(${column(sources, "sourceId")}::text::bigint[], ${column(sources, "run")}::text::int[],
+      ${column(sources, "revision")}::text::int[], ${column(sources, "acceptedRevision")}::text::int[],
+      ${column(sources, "status")}::text::smallint[], ${column(sources, "rescueMs")}::text::float8[])
       AS g (source_id, run, revision, accepted_revision, status, rescue_ms) ON g.source_id = k.source_id
     JOIN lead l ON l.id = k.lead_id
     JOIN campaign c ON c.id = l.campaign_id
@@ -220,10 +240,12 @@ export async function updateToDropped(tx: TransactionSql, input: ClaimInput): Pr
       WHEN l.unreachable <> 0 THEN ${SendReason.unreachable}::smallint
       WHEN c.state = 3 THEN ${SendReason.campaignNotLive}::smallint
       ELSE ${SendReason.statusChanged}::smallint END
-    FROM unnest(${jobs.map((j) => j.sourceId)}::bigint[], ${jobs.map((j) => j.leadId)}::bigint[],
-      ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.botId)}::bigint[]) AS k (source_id, lead_id, entry, bot_id)
-    JOIN unnest(${sources.map((g) => g.sourceId)}::bigint[], ${sources.map((g) => g.run)}::int[],
-      ${sources.map((g) => g.status)}::smallint[]) AS g (source_id, run, status) ON g.source_id = k.source_id
+    FROM unnest(${column(jobs, "sourceId")}::text::bigint[], ${column(jobs, "leadId")}::text::bigint[],
+      ${column(jobs, "entry")}::text::int[], ${column(jobs, "botId")}::text::bigint[])
+      AS k (source_id, lead_id, entry, bot_id)
+    JOIN unnest(${column(sources, "sourceId")}::text::bigint[], ${column(sources, "run")}::text::int[],
+      ${column(sources, "status")}::text::smallint[])
+      AS g (source_id, run, status) ON g.source_id = k.source_id
     LEFT JOIN lead l ON l.id = k.lead_id
     LEFT JOIN campaign c ON c.id = l.campaign_id
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
@@ -245,8 +267,9 @@ export async function updateSourceToDropped(
 ): Promise<DroppedRow[]> {
   return await tx<DroppedRow[]>`
     UPDATE send s SET state = ${SendState.dropped}, settled_at = clock_timestamp(), due_at = NULL, reason = k.reason
-    FROM unnest(${jobs.map((j) => j.sourceId)}::bigint[], ${jobs.map((j) => j.leadId)}::bigint[],
-      ${jobs.map((j) => j.entry)}::int[], ${jobs.map((j) => j.botId)}::bigint[], ${jobs.map((j) => j.reason)}::smallint[])
+    FROM unnest(${column(jobs, "sourceId")}::text::bigint[], ${column(jobs, "leadId")}::text::bigint[],
+      ${column(jobs, "entry")}::text::int[], ${column(jobs, "botId")}::text::bigint[],
+      ${column(jobs, "reason")}::text::smallint[])
       AS k (source_id, lead_id, entry, bot_id, reason)
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
       AND s.state = ${SendState.queued}
@@ -289,10 +312,11 @@ export async function updateToSettled(tx: TransactionSql, rows: SettleRow[], off
       run = coalesce(k.run, s.run), fault_revision = coalesce(k.fault_revision, s.fault_revision),
       due_at = now() + (${offsetMs}::float8 + k.retry_after_ms) * interval '1 ms',
       settled_at = CASE WHEN k.state = ${SendState.queued} THEN NULL ELSE clock_timestamp() END
-    FROM unnest(${rows.map((r) => r.sourceId)}::bigint[], ${rows.map((r) => r.leadId)}::bigint[],
-      ${rows.map((r) => r.entry)}::int[], ${rows.map((r) => r.token)}::bigint[], ${rows.map((r) => r.state)}::smallint[],
-      ${rows.map((r) => r.reason)}::smallint[], ${rows.map((r) => r.messageId)}::bigint[], ${rows.map((r) => r.run)}::int[],
-      ${rows.map((r) => r.faultRevision)}::int[], ${rows.map((r) => r.retryAfterMs)}::float8[])
+    FROM unnest(${column(rows, "sourceId")}::text::bigint[], ${column(rows, "leadId")}::text::bigint[],
+      ${column(rows, "entry")}::text::int[], ${column(rows, "token")}::text::bigint[],
+      ${column(rows, "state")}::text::smallint[], ${column(rows, "reason")}::text::smallint[],
+      ${column(rows, "messageId")}::text::bigint[], ${column(rows, "run")}::text::int[],
+      ${column(rows, "faultRevision")}::text::int[], ${column(rows, "retryAfterMs")}::text::float8[])
       AS k (source_id, lead_id, entry, token, state, reason, message_id, run, fault_revision, retry_after_ms)
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.claim_token = k.token
       AND s.state IN (${SendState.sending}, ${SendState.unconfirmed})
