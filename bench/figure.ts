@@ -1,7 +1,7 @@
 /** What a row says: its numbers beside its floor's, and whether that meets the goal. */
 import { median, ratios } from "./measure.ts";
 
-export type Unit = "messages/s" | "leads/s" | "requests/s" | "ms" | "%" | "MB" | "µs" | "ratio";
+export type Unit = "messages/s" | "leads/s" | "requests/s" | "ms" | "%" | "MB" | "µs" | "calls";
 
 export interface Goal {
   /** What is judged: ours over the floor's, or ours alone. */

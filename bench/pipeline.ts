@@ -33,6 +33,8 @@ export interface PipelineOptions {
   /** Default true. */
   withDelivery?: boolean;
   relay?: BackgroundOptions["relay"];
+  /** The sandbox with all its checks and limits in place of a Bot API that takes anything. */
+  strict?: boolean;
 }
 
 export interface Pipeline {
@@ -78,7 +80,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const [database, nats, botApi] = await Promise.all([
     ground.createDatabase(),
     ground.startNats(),
-    startChild("bot-api"),
+    startChild(options.strict ? "sandbox" : "bot-api"),
   ]);
   const apiRoot = await botApi.ask<string>("url");
   const shared = { databaseUrl: database.url, natsUrl: nats.url };

@@ -5,6 +5,7 @@ import { firstMessage } from "./first-message.ts";
 import { growth } from "./growth.ts";
 import { lifeCycle } from "./life-cycle.ts";
 import { memory } from "./memory.ts";
+import { pace } from "./pace.ts";
 import { putLeads } from "./put-leads.ts";
 import { relay } from "./relay.ts";
 import { rest } from "./rest.ts";
@@ -15,6 +16,7 @@ import { start } from "./start.ts";
 /** In the order of the table. */
 export const rows: readonly Row[] = [
   delivery,
+  pace,
   relay,
   start,
   firstMessage,
