@@ -13,14 +13,14 @@
  * 3. A job is acked only when its row is settled or it was not claimed.
  */
 import type { Sql } from "#services/database/client.ts";
-import { type ClaimAnswer, type ClaimedSend, claimSends, randomToken, type SendJob } from "#services/ledger/claim.ts";
+import type { ClaimAnswer, ClaimedSend, SendJob } from "#services/ledger/claim.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
 import { SendReason } from "#services/ledger/send.ts";
-import { type SendResult, ticketOf, UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
+import { type SendResult, ticketOf } from "#services/ledger/settle.ts";
 import type { BotRow } from "#services/ledger/store.ts";
 import type { Clock } from "#services/platform/clock.ts";
-import { LeaseRole } from "#services/queue/leases.ts";
 import { type Attempt, type AttemptOptions, attemptSend } from "./attempt.ts";
+import { Claims } from "./claims.ts";
 import { Holds } from "./holds.ts";
 import type { Lane, QueuedJob, ReadySend } from "./lane.ts";
 import { Lanes } from "./lanes.ts";
@@ -57,15 +57,6 @@ const CLAIM_RETRY_MS = 250;
 /** 800 bots at 30 a second and 150 ms; far below what a process may have open. */
 const MAX_REQUESTS = 4_096;
 /**
- * How far ahead of their place in the pace sends are claimed: two and a half claims, because what falls due during one
- * must have come with the one before it.
- */
-const MIN_CLAIM_AHEAD_MS = 60;
-const MAX_CLAIM_AHEAD_MS = 500;
-const CLAIMS_AHEAD = 2.5;
-/** Weight of the newest claim's duration in the moving average. */
-const CLAIM_WEIGHT = 0.2;
-/**
  * A gate is shut for the few milliseconds of a Pause or an edit, and for seconds by the Start of a million leads. A job
  * that has waited here for a second goes back to the relay: a forged one, of a block that is gone, waits for ever.
  */
@@ -89,13 +80,13 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #attempt: AttemptOptions;
   readonly #unsent: Unsent;
+  readonly #claims: Claims;
   readonly #lanes: Lanes;
   readonly #timers = new Map<Lane, ReturnType<typeof setTimeout>>();
   readonly #drainingShards = new Set<number>();
   readonly #stopping = new AbortController();
   #wake = Promise.withResolvers<void>();
   #claimLoop: Promise<void> | undefined;
-  #claimMs = CLAIM_INTERVAL_MS;
   #inFlight = 0;
   /** Claimed sends that are ready or on the wire. */
   #open = 0;
@@ -105,6 +96,7 @@ export class Worker {
     this.#options = options;
     this.#attempt = { ...options, obstacle: (lane) => this.#obstacle(lane) };
     this.#unsent = new Unsent(options.onUnsent, options.onError);
+    this.#claims = new Claims({ ...options, unsent: this.#unsent, stopping: this.#stopping.signal });
     this.#lanes = new Lanes({ ...options, limit: FIRST_LIMIT });
   }
 
@@ -170,7 +162,7 @@ export class Worker {
   #collect(nowMs: number): QueuedJob[] {
     this.#lanes.forgetIdle(nowMs);
     if (this.#options.settler.blocked || this.#queued === 0) return [];
-    const aheadMs = Math.min(MAX_CLAIM_AHEAD_MS, Math.max(MIN_CLAIM_AHEAD_MS, this.#claimMs * CLAIMS_AHEAD));
+    const { aheadMs } = this.#claims;
     const room = Math.min(MAX_CLAIM, (this.#options.maxRequests ?? MAX_REQUESTS) - this.#open);
     const batch: QueuedJob[] = [];
     const served: Lane[] = [];
@@ -194,46 +186,14 @@ export class Worker {
   }
 
   async #claim(batch: QueuedJob[]): Promise<void> {
-    const token = randomToken();
-    const answers = await this.#askForClaims(batch, token);
-    // Not in that call's `catch`: what has been claimed and written must never be disowned.
+    const answers = await this.#claims.ask(batch);
+    for (const { job } of batch) this.#laneOf(job.botId).claiming--;
     for (const [i, answer] of answers?.entries() ?? []) this.#apply(batch[i]!, answer);
-    if (answers) return;
-    for (const item of batch) this.#disown(item, token);
-    await this.#options.clock.sleep(CLAIM_RETRY_MS);
-  }
-
-  /** Undefined if nobody knows what became of the claim. */
-  async #askForClaims(batch: QueuedJob[], token: number): Promise<ClaimAnswer[] | undefined> {
-    const { sql, databaseClock, leases, rescueMs, onError, clock } = this.#options;
-    const jobs = batch.map((item) => item.job);
-    const role = LeaseRole.delivery;
-    const startedAt = clock.monotonicMs();
-    try {
-      return await claimSends(jobs, { sql, clock: databaseClock, role, leases: leases.fences(), rescueMs, token });
-    } catch (error) {
-      onError(error);
-      return undefined;
-    } finally {
-      this.#claimMs += (clock.monotonicMs() - startedAt - this.#claimMs) * CLAIM_WEIGHT;
-    }
-  }
-
-  /**
-   * A claim that failed may still have been committed. Nothing of it was sent, so whatever stands under its token is put
-   * back; where nothing does, this settles nothing.
-   */
-  #disown({ job, ack }: QueuedJob, token: number): void {
-    this.#laneOf(job.botId).claiming--;
-    const ticket = { ...job, token, chatId: 0, accountId: UNKNOWN_ACCOUNT, revision: 0 };
-    this.#options.settler.push({ ticket, result: { result: "putBack", reason: SendReason.leaseLost } }, () =>
-      this.#unsent.add([{ job, ack }]),
-    );
+    if (!answers) await this.#options.clock.sleep(CLAIM_RETRY_MS);
   }
 
   #apply(item: QueuedJob, answer: ClaimAnswer): void {
     const lane = this.#laneOf(item.job.botId);
-    lane.claiming--;
     if (answer.outcome === "claimed") this.#admit(lane, { send: answer.send, ack: item.ack });
     else if (answer.outcome !== "wait") item.ack();
     else if (answer.reason === "gate" && this.#mayLineUpAgain(lane, item)) this.#lineUpAgain(lane, item);

@@ -275,6 +275,32 @@ describe("a claim that fails", () => {
     await expectConsistent(world.sql);
     expect(await world.control.totals()).toMatchObject({ accepted: 4, mostPerChat: 1 });
   });
+
+  test("and is committed only after it was disowned is disowned again", async () => {
+    const late = Promise.withResolvers<void>();
+    let committed: Promise<unknown> | undefined;
+    await using world = await setupWorker({
+      leads: 4,
+      wrap: (sql) => {
+        const begin = (mode: string, work: never) => {
+          if (committed) return sql.begin(mode, work);
+          committed = late.promise.then(() => sql.begin(mode, work));
+          throw new Error("The connection broke.");
+        };
+        return new Proxy(sql, { get: (target, name) => (name === "begin" ? begin : Reflect.get(target, name)) });
+      },
+    });
+    const id = await world.start();
+    world.offer(await world.jobs(id));
+    await eventually(() => world.unsent.length === 2);
+    late.resolve();
+    await committed;
+    expect((await world.counters(id)).sending).toBe(2);
+    await eventually(async () => (await world.counters(id)).sending === 0);
+    await sendAll(world, id);
+    await expectConsistent(world.sql);
+    expect(await world.counters(id)).toMatchObject({ sent: 4, unconfirmed: 0 });
+  });
 });
 
 describe("drain", () => {
