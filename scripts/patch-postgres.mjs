@@ -1,6 +1,6 @@
 /**
  * Repairs the installed `postgres` 3.4.9, which does five things wrong when a connection is lost, and ends the process or lets
- * one query suffer for another:
+ * one query suffer for another; and which lets nobody see, or give up, a connection that never answers:
  *
  * 1. A write that waits for its turn (every ROLLBACK of a transaction whose connection was lost) meets a socket that is null,
  *    and throws where nobody can catch it. Open as porsager/postgres#1066, #1154 and #1208.
@@ -9,6 +9,8 @@
  * 4. What a dead transaction still says is sent on that slot's next connection, where another transaction may be under way.
  * 5. A connection that is lost while it asks for the types of arrays rejects a promise that nobody holds. (The query that
  *    waits for the connection is made again on the next one.)
+ * 6. Each connection is shown to the option `onconnection`: whether it awaits an answer, what came, and a way to give it up as if
+ *    it had been closed from outside (services/database/watchdog.ts).
  *
  * Runs after each install and does nothing the second time. Plain JavaScript without dependencies.
  */
@@ -73,6 +75,62 @@ const repairs = [
     from: `        return fetchArrayTypes()
 `,
     to: `        return fetchArrayTypes().catch(() => {})
+`,
+  },
+  {
+    file: "connection.js",
+    from: `    count: 0,
+    id
+  }
+
+  queues.closed && queues.closed.push(connection)
+`,
+    to: `    count: 0,
+    heard: 0,
+    get pid() { return backend.pid },
+    get idle() { return connection.queue === queues.open },
+    get awaits() { return query !== null && !query.cursorFn && stream === null },
+    get unsent() { return socket === null ? 0 : socket.writableLength },
+    lose,
+    id
+  }
+
+  queues.closed && queues.closed.push(connection)
+  queues.closed && options.onconnection && options.onconnection(connection)
+`,
+  },
+  {
+    file: "connection.js",
+    from: `  function data(x) {
+    if (incomings) {
+`,
+    to: `  function data(x) {
+    connection.heard++
+    if (incomings) {
+`,
+  },
+  {
+    file: "connection.js",
+    from: `  /* Handlers */
+  function handle(`,
+    to: `  function lose() {
+    const lost = socket
+    if (lost === null)
+      return
+    closed()
+    lost.on('error', noop)
+    lost.destroy()
+  }
+
+  /* Handlers */
+  function handle(`,
+  },
+  {
+    file: "index.js",
+    from: `    socket          : o.socket,
+`,
+    to: `    socket          : o.socket,
+    onconnection    : o.onconnection,
 `,
   },
   {

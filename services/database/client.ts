@@ -2,7 +2,9 @@ import { join } from "node:path";
 import { drizzle, type PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
+import { askAboutBackends, dismissBackends, type OneConnection } from "./backends.ts";
 import * as schema from "./schema/index.ts";
+import { LOOK_INTERVAL_MS, Watchdog, type WatchedConnection } from "./watchdog.ts";
 
 /** Raw statements: ids come as numbers, moments as Dates, days as strings. Hot paths use this one, prepared. */
 export type Sql = postgres.Sql<{ bigint: number }>;
@@ -14,7 +16,7 @@ export type Drizzle = PostgresJsDatabase<typeof schema>;
 export interface Database {
   sql: Sql;
   db: Drizzle;
-  /** Waits up to 5 s for what is under way. Safe twice. */
+  /** Waits up to 5 s for what is under way, then leaves nothing open. Safe twice. */
   close(): Promise<void>;
 }
 
@@ -26,41 +28,84 @@ export interface DatabaseOptions {
   applicationName?: string;
   /** False behind a pooler in transaction mode that cannot keep prepared statements. */
   prepare?: boolean;
+  /**
+   * How long a statement may be silent while Postgres cannot be asked whether it works on it: behind a pooler, and while no new
+   * connection is to be had. Default 5 minutes: the longest Start takes one.
+   */
+  patienceMs?: number;
 }
+
+const PATIENCE_MS = 300_000;
+/** For the answers to a close that was asked for, and for a greeting. */
+const CLOSE_TIMEOUT_SECONDS = 5;
 
 /** The oldest major version that has what the statements use (RETURNING old.…). */
 const MINIMUM_VERSION = 180_000;
 
 /**
  * Two clients, because drizzle changes the parsers of the one it is given. A connection is made when it is first needed,
- * so this neither waits nor fails while Postgres is away.
+ * so this neither waits nor fails while Postgres is away. One that stops answering is given up within about 8 s (see
+ * watchdog.ts): what was under way on it fails with CONNECTION_CLOSED, and what comes next gets a new one.
  */
 export function createDatabase(options: DatabaseOptions): Database {
-  const drizzleClient = connect(options);
-  const sql = connect(options);
+  const connectOnce = () => openOne(options);
+  const watchdog = new Watchdog({
+    monotonicMs: () => performance.now(),
+    ask: (backends) => askAboutBackends(connectOnce, backends),
+    dismiss: (backends) => dismissBackends(connectOnce, backends),
+    patienceMs: options.patienceMs ?? PATIENCE_MS,
+  });
+  const watch = (connection: WatchedConnection) => watchdog.watch(connection);
+  const drizzleClient = connect(options, watch);
+  const sql = connect(options, watch);
+  const looks = setInterval(() => void watchdog.look(), LOOK_INTERVAL_MS).unref();
   return {
     sql,
     db: drizzle(drizzleClient, { schema }),
     close: async () => {
-      await Promise.all([sql.end({ timeout: 5 }), drizzleClient.end({ timeout: 5 })]);
+      const timeout = CLOSE_TIMEOUT_SECONDS;
+      await Promise.all([sql.end({ timeout }), drizzleClient.end({ timeout })]);
+      clearInterval(looks);
+      watchdog.loseAll();
     },
   };
 }
 
-function connect(options: DatabaseOptions): Sql {
-  return postgres(options.url, {
+function connect(options: DatabaseOptions, watch: (connection: WatchedConnection) => void): Sql {
+  let shown = 0;
+  const settings = {
     max: options.maxConnections ?? 10,
     prepare: options.prepare ?? true,
     connection: { application_name: options.applicationName ?? "leadcast" },
     connect_timeout: 5,
     // A connection that broke is tried again soon: sending waits for it.
-    backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
+    backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),
     onnotice: () => {},
+    onconnection: (connection: WatchedConnection) => {
+      shown++;
+      watch(connection);
+    },
     types: {
       bigint: { to: 20, from: [20], parse: Number, serialize: String },
       date: { to: 1082, from: [1082], parse: (text: string) => text, serialize: (text: string) => text },
     } as unknown as Record<"bigint", postgres.PostgresType<number>>,
-  }) as Sql;
+  };
+  const sql = postgres(options.url, settings) as Sql;
+  if (shown === 0) throw new Error("The package postgres lacks its repairs: run node scripts/patch-postgres.mjs.");
+  return sql;
+}
+
+/** A connection for one question, that looks like the others to Postgres. */
+function openOne(options: DatabaseOptions): OneConnection {
+  const opened: WatchedConnection[] = [];
+  const sql = connect({ ...options, maxConnections: 1, prepare: false }, (connection) => opened.push(connection));
+  return {
+    sql: sql as unknown as postgres.Sql,
+    close: async () => {
+      await sql.end({ timeout: 1 }).catch(() => {});
+      for (const connection of opened) connection.lose();
+    },
+  };
 }
 
 /**
