@@ -33,6 +33,9 @@ const Config = Type.Object({
   ALLOW_UNSAFE_DATABASE: Type.Boolean({ default: false }),
 });
 
+/** Every statement of delivery's is short: behind a pooler, where nobody can ask Postgres, silence this long is a fault. */
+const PATIENCE_MS = 30_000;
+
 /** The longest request, the pace's last second, and time to settle. */
 const STOP_DEADLINE_MS = 75_000;
 
@@ -46,6 +49,7 @@ await runProcess({
       url: config.DATABASE_URL,
       applicationName: "leadcast-delivery",
       prepare: config.DATABASE_PREPARE,
+      patienceMs: PATIENCE_MS,
     });
     onStop("database", close);
     const problems = await checkDatabase(sql, { requireDurability: !config.ALLOW_UNSAFE_DATABASE });
