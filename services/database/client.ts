@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { drizzle, type PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
+import { type Clock, systemClock } from "#services/platform/clock.ts";
 import { askAboutBackends, dismissBackends, type OneConnection } from "./backends.ts";
 import * as schema from "./schema/index.ts";
 import { LOOK_INTERVAL_MS, Watchdog, type WatchedConnection } from "./watchdog.ts";
@@ -109,18 +110,24 @@ function openOne(options: DatabaseOptions): OneConnection {
 }
 
 /**
- * Brings the schema up to date. Several processes may call it at once: the first one works, the others wait for its
- * advisory lock and find nothing left to do.
+ * Brings the schema up to date. Several processes may call it at once: the first one works, the others come back until
+ * its advisory lock is free and find nothing left to do.
+ *
+ * The lock belongs to a transaction, and not to a session: behind a pooler in transaction mode a session is nobody's. And
+ * nobody waits inside of one: those who wait would keep the pool's connections from the one who works.
  */
-export async function migrate(databaseUrl: string): Promise<void> {
+export async function migrate(databaseUrl: string, clock: Clock = systemClock): Promise<void> {
   const connectOnce = () => postgres(databaseUrl, { max: 1, prepare: false, onnotice: () => {}, connect_timeout: 5 });
   const [lock, client] = [connectOnce(), connectOnce()];
-  try {
-    // The lock's own transaction, and not its session: behind a pooler in transaction mode a session is nobody's.
-    await lock.begin(async (tx) => {
-      await tx`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`;
-      await runMigrations(drizzle(client), { migrationsFolder: join(import.meta.dirname, "migrations") });
+  const tryOnce = () =>
+    lock.begin(async (tx) => {
+      const [row] = await tx`SELECT pg_try_advisory_xact_lock(${MIGRATION_LOCK}) AS mine`;
+      if (row!.mine)
+        await runMigrations(drizzle(client), { migrationsFolder: join(import.meta.dirname, "migrations") });
+      return row!.mine as boolean;
     });
+  try {
+    while (!(await tryOnce())) await clock.sleep(MIGRATION_POLL_MS);
   } finally {
     await Promise.all([lock.end({ timeout: 5 }), client.end({ timeout: 5 })]);
   }
@@ -128,6 +135,9 @@ export async function migrate(databaseUrl: string): Promise<void> {
 
 /** Any fixed number that nothing else locks. */
 const MIGRATION_LOCK = 7_315_001;
+
+/** A database that is up to date is found to be so in some 10 ms. */
+const MIGRATION_POLL_MS = 50;
 
 /**
  * What the promises rest on: a version that has the statements' features, and commits that survive a crash.

@@ -22,6 +22,8 @@ export interface SystemOptions {
   /** Replicas of each; default 1. The first is called by its service's name, the others `delivery-2`, `broadcast-2`, … */
   delivery?: number;
   broadcast?: number;
+  /** Puts a pooler in transaction mode between every process and the database. */
+  pooler?: (databaseUrl: string) => Promise<{ url: string; stop(): Promise<void> }>;
 }
 
 export interface System {
@@ -73,11 +75,16 @@ export async function withSystem(options: SystemOptions, test: (system: System) 
 /** `stop` throws, once everything has ended, if a process did not drain well. */
 export async function startSystem(options: SystemOptions = {}): Promise<{ system: System; stop(): Promise<void> }> {
   const [database, nats] = await Promise.all([createTestDatabase(), createTestNats()]);
-  const processes = new Processes(database.url, nats.url);
+  const pooler = await options.pooler?.(database.url);
+  const processes = new Processes({
+    NATS_URL: nats.url,
+    ...(pooler ? { DATABASE_URL: pooler.url, DATABASE_PREPARE: "false" } : { DATABASE_URL: database.url }),
+  });
   const stop = async () => {
     try {
       await processes.stopAll();
     } finally {
+      await pooler?.stop();
       await Promise.all([nats.stop(), database.drop()]);
     }
   };
@@ -125,15 +132,14 @@ class Processes {
   readonly #latest = new Map<string, ServiceProcess>();
   readonly #running = new Set<ServiceProcess>();
 
-  constructor(databaseUrl: string, natsUrl: string) {
+  constructor(servers: Record<string, string>) {
     const folder = temporaryFolder("system");
     const tokens = loadRpcTokens(join(folder, "rpc-tokens.json"));
     const secretOf = (name: string) => tokens.find((token) => token.name === name)!;
     this.platformToken = secretOf("platform").secret;
     this.#gatewayTokens = JSON.stringify([secretOf("gateway")]);
     this.#shared = {
-      DATABASE_URL: databaseUrl,
-      NATS_URL: natsUrl,
+      ...servers,
       RPC_TOKENS: JSON.stringify(tokens),
       SECRET_KEYS: loadSecretKeys(join(folder, "secret-keys")),
     };
