@@ -6,6 +6,7 @@ import { growth } from "./growth.ts";
 import { lifeCycle } from "./life-cycle.ts";
 import { memory } from "./memory.ts";
 import { pace } from "./pace.ts";
+import { pooler } from "./pooler.ts";
 import { putLeads } from "./put-leads.ts";
 import { relay } from "./relay.ts";
 import { rest } from "./rest.ts";
@@ -26,6 +27,7 @@ export const rows: readonly Row[] = [
   dueScan,
   memory,
   growth,
+  pooler,
   soak,
   sandbox,
 ];

@@ -72,13 +72,19 @@ its server's, and its line in the log.`,
   },
 };
 
-function perRequest(used: ReadonlyMap<string, number>, requests: number): string {
+export function perRequest(used: ReadonlyMap<string, number>, requests: number): string {
   return [...used].map(([name, seconds]) => `${name} ${((seconds / requests) * 1e6).toFixed(0)}`).join(", ");
 }
 
-async function startSystem(ground: Ground, database: BenchDatabase, nats: BenchNats) {
+/** The processes of a read; `env` is added to what those with a database get. */
+export async function startSystem(
+  ground: Ground,
+  database: BenchDatabase,
+  nats: BenchNats,
+  env: Record<string, string> = {},
+) {
   const RPC_TOKENS = JSON.stringify(ground.rpcTokens);
-  const shared = { DATABASE_URL: database.url, RPC_TOKENS };
+  const shared = { DATABASE_URL: database.url, RPC_TOKENS, ...env };
   const account = await startService("services/account/main.ts", { ...shared, ACCOUNT_PORT: "0" });
   const broadcast = await startService("services/broadcast/main.ts", {
     ...shared,
@@ -97,7 +103,7 @@ async function startSystem(ground: Ground, database: BenchDatabase, nats: BenchN
 }
 
 /** One running broadcast with a thousand leads among drafts, and a session. */
-async function prepare(ground: Ground, { sql }: BenchDatabase, account: Service) {
+export async function prepare(ground: Ground, { sql }: BenchDatabase, account: Service) {
   const world = await createWorld(sql, { bots: 2, leads: 1_000 });
   for (let i = 0; i < BROADCASTS; i++) await addBroadcast(sql, world.accountId);
   const broadcastId = await addBroadcast(sql, world.accountId);
@@ -112,7 +118,7 @@ async function prepare(ground: Ground, { sql }: BenchDatabase, account: Service)
   return { session: token, broadcastId };
 }
 
-async function requestRate(url: string, session: string, requests: number): Promise<number> {
+export async function requestRate(url: string, session: string, requests: number): Promise<number> {
   const headers = { Authorization: `Bearer ${session}` };
   const startedMs = performance.now();
   await inFlight(requests, IN_FLIGHT, async () => {

@@ -76,6 +76,8 @@ auth_file = ${users}
 pool_mode = transaction
 default_pool_size = ${poolSize}
 max_client_conn = 1000
+server_login_retry = 1
+query_wait_timeout = 10
 log_connections = 0
 log_disconnections = 0
 `;
