@@ -20,6 +20,8 @@ export interface ClaimsOptions {
   clock: Clock;
   databaseClock?: DatabaseClock;
   leases: { fences(): Map<number, number> };
+  /** See restore.ts. */
+  timeline?: () => number | undefined;
   settler: Settler;
   unsent: Unsent;
   /** How long claims may be silent before they are rescued. */
@@ -62,8 +64,15 @@ export class Claims {
     const token = randomToken();
     const startedAt = clock.monotonicMs();
     try {
-      const role = LeaseRole.delivery;
-      return await claimSends(jobs, { sql, clock: databaseClock, role, leases: leases.fences(), rescueMs, token });
+      return await claimSends(jobs, {
+        sql,
+        clock: databaseClock,
+        role: LeaseRole.delivery,
+        leases: leases.fences(),
+        timeline: this.#options.timeline?.(),
+        rescueMs,
+        token,
+      });
     } catch (error) {
       onError(error);
       this.#disown(batch, token);

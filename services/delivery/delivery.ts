@@ -18,7 +18,7 @@ import { unsentSubject } from "#services/queue/subjects.ts";
 import { Attachments } from "./attachments.ts";
 import { Holds } from "./holds.ts";
 import { Intake } from "./intake.ts";
-import { holdIfRestored } from "./restore.ts";
+import { RestoreGuard } from "./restore.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { Settler } from "./settler.ts";
 import { createBotApi } from "./telegram.ts";
@@ -55,6 +55,8 @@ export interface Delivery {
 }
 
 const RESCUE_TICK_MS = 1_000;
+const RESTORE_TICK_MS = 1_000;
+const RESTORED = "the database was restored or failed over: all sending is held";
 /** After the send's timeout, before its claim may be rescued: time for the result to be written. */
 const RESCUE_MARGIN_MS = 5_000;
 
@@ -69,7 +71,9 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   const onError = (error: unknown) => log.error({ err: error }, "delivery: will be tried again");
   const jsm = await nc.jetstreamManager();
   await ensureStream(jsm, stream);
-  if (await holdIfRestored(sql)) log.error("the database was restored or failed over: all sending is held");
+  const restores = new RestoreGuard(sql);
+  let restored = await restores.check();
+  if (restored) log.error(RESTORED);
 
   const api = createBotApi({ apiRoot: options.apiRoot, timeoutMs, uploadTimeoutMs });
   const attachments = new Attachments({ sql, clock, timeoutMs, uploadTimeoutMs });
@@ -108,6 +112,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     clock,
     databaseClock,
     leases,
+    timeline: () => restores.timeline,
     api,
     settler,
     holds,
@@ -149,6 +154,15 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     }
   }
 
+  async function lookForRestores(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const before = restored;
+      restored = await restores.check().catch(() => restored);
+      if (restored && !before) log.error(RESTORED);
+      await clock.sleep(RESTORE_TICK_MS, signal);
+    }
+  }
+
   const stopping = new AbortController();
   const loops: Promise<void>[] = [];
   let stopped: Promise<void> | undefined;
@@ -178,7 +192,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     start: () => {
       leases.start();
       worker.start();
-      loops.push(rescueForever(stopping.signal), holds.run(stopping.signal));
+      loops.push(rescueForever(stopping.signal), lookForRestores(stopping.signal), holds.run(stopping.signal));
     },
     stop: () => {
       stopped ??= stopAll();

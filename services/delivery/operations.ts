@@ -48,7 +48,7 @@ export function operations(options: OperationsOptions): Handlers {
       await ensureStream(jsm, stream);
       return {};
     },
-    acceptRestore: async () => ({ unconfirmed: BigInt(await acceptRestore(sql)) }),
+    acceptRestore: async ({ nothingLost }) => ({ unconfirmed: BigInt(await acceptRestore(sql, { nothingLost })) }),
   };
 }
 

@@ -1,41 +1,67 @@
 /**
- * A database that was restored from a backup has forgotten what was sent after the backup was made: its queued rows may
- * have been messaged already. So delivery remembers which database it worked with, by what a restore or a failover
- * changes: the cluster's identifier, its timeline and the database's oid. When these differ at a start, all sending is held
- * until an operator accepts the restore: what is queued then becomes unconfirmed, and its owners retry it knowingly.
+ * A database that was restored from a backup, or a replica that was promoted, has forgotten what was sent after it was
+ * copied: its queued rows may have been messaged already. So delivery remembers which database it worked with, by what a
+ * restore or a failover changes: the cluster's identifier, its timeline and the database's oid.
+ *
+ * ```
+ *   same ── another database answers ──► held: nothing is claimed ── AcceptRestore ──► same
+ * ```
+ *
+ * - Looked at when delivery starts and every second; in between each claim compares the timeline, so that not one send is
+ *   claimed from a promoted replica before the hold stands.
+ * - The hold is one of all bots. Release does not end it for longer than a second: only AcceptRestore does, which makes what
+ *   is queued unconfirmed, so that its owners retry it knowingly, or leaves it where the operator knows that nothing was lost.
  *
  * A restore into the same database of the same cluster is not seen by this: call HoldAll before and AcceptRestore after it.
  */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { CounterDeltas } from "#services/ledger/counters.ts";
 import { shutGate } from "#services/ledger/gate.ts";
-import { ALL_BOTS, SendState } from "#services/ledger/send.ts";
+import { SendState } from "#services/ledger/send.ts";
 import { inTransaction } from "#services/ledger/transaction.ts";
 import * as store from "./store.ts";
 
 const RESTORED_MESSAGE =
   "This database is not the one that delivery has worked with: restored from a backup, or failed over. Call AcceptRestore.";
 
-/**
- * Compares the database with the one remembered, remembering the first one ever seen.
- * @returns true if all sending is held because it is another one.
- */
-export async function holdIfRestored(sql: Sql): Promise<boolean> {
-  const identity = await store.selectIdentity(sql);
-  const remembered = await store.rememberIdentity(sql, identity);
-  if (remembered === identity) return false;
-  await store.upsertOperatorHold(sql, ALL_BOTS, RESTORED_MESSAGE);
-  return true;
+export class RestoreGuard {
+  readonly #sql: Sql;
+  #timeline: number | undefined;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  /** The timeline of the database that is known to be the right one; undefined before the first check found it so. */
+  get timeline(): number | undefined {
+    return this.#timeline;
+  }
+
+  /**
+   * Compares the database with the one remembered, remembering the first one ever seen.
+   * @returns true if all sending is held because it is another one.
+   */
+  async check(): Promise<boolean> {
+    const { identity, timeline } = await store.selectIdentity(this.#sql);
+    const remembered = await store.rememberIdentity(this.#sql, identity);
+    if (remembered === identity) this.#timeline = timeline;
+    else await store.holdOtherIdentity(this.#sql, identity, RESTORED_MESSAGE);
+    return remembered !== identity;
+  }
 }
 
-/** Marks what is queued or on the wire as unconfirmed, source by source, and lifts the hold. Returns how many sends. */
-export async function acceptRestore(sql: Sql): Promise<number> {
+/**
+ * Marks what is queued or on the wire as unconfirmed, source by source, and lifts the hold.
+ * @param nothingLost leaves what is queued: the operator knows that no committed transaction is missing.
+ * @returns how many sends are unconfirmed now.
+ */
+export async function acceptRestore(sql: Sql, { nothingLost = false } = {}): Promise<number> {
   let unconfirmed = 0;
-  for (const sourceId of await store.selectDueSources(sql)) {
+  for (const sourceId of nothingLost ? [] : await store.selectDueSources(sql)) {
     unconfirmed += await inTransaction(sql, (tx) => doubtSource(tx, sourceId));
   }
-  await store.replaceIdentity(sql, await store.selectIdentity(sql));
-  await store.deleteAnyHold(sql, ALL_BOTS);
+  const { identity } = await store.selectIdentity(sql);
+  await inTransaction(sql, (tx) => store.acceptIdentity(tx, identity));
   return unconfirmed;
 }
 

@@ -1,6 +1,7 @@
 /** Delivery's own statements: bots and what stands in their lanes' way. Claim and settle are the ledger's. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { HoldReason, SendKind, SendReason, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
+import { CURRENT_TIMELINE } from "#services/ledger/timeline.ts";
 
 export interface LaneHold {
   botId: number;
@@ -107,11 +108,17 @@ export async function selectLeases(sql: Sql): Promise<LeaseRow[]> {
 }
 
 /** What a restore or a failover changes about a database. */
-export async function selectIdentity(sql: Sql): Promise<string> {
-  const [row] = await sql<{ identity: string }[]>`
-    SELECT s.system_identifier || ':' || c.timeline_id || ':' || d.oid AS identity
-    FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d WHERE d.datname = current_database()`;
-  return row!.identity;
+export interface Identity {
+  identity: string;
+  timeline: number;
+}
+
+export async function selectIdentity(sql: Sql): Promise<Identity> {
+  const [row] = await sql<Identity[]>`
+    SELECT s.system_identifier || ':' || t.timeline || ':' || d.oid AS identity, t.timeline
+    FROM pg_control_system() s, (SELECT ${sql.unsafe(CURRENT_TIMELINE)} AS timeline) AS t, pg_database d
+    WHERE d.datname = current_database()`;
+  return row!;
 }
 
 /** Keeps the first identity ever given. @returns the one that is kept. */
@@ -121,8 +128,20 @@ export async function rememberIdentity(sql: Sql, identity: string): Promise<stri
   return row!.identity;
 }
 
-export async function replaceIdentity(sql: Sql, identity: string): Promise<void> {
-  await sql`UPDATE database_identity SET identity = ${identity} WHERE id = 1`;
+/** Holds all sending if the identity kept is not this one. Decided by that row, so that it never undoes an acceptance. */
+export async function holdOtherIdentity(sql: Sql, identity: string, message: string): Promise<void> {
+  await sql`
+    INSERT INTO lane AS l (bot_id, reason, message)
+    SELECT ${ALL_BOTS}::bigint, ${HoldReason.operator}::smallint, ${message}
+    FROM (SELECT FROM database_identity WHERE id = 1 AND identity <> ${identity} FOR SHARE) AS other
+    ON CONFLICT (bot_id) DO UPDATE SET hold_until = NULL, reason = excluded.reason, message = excluded.message
+    WHERE l.hold_until IS NOT NULL OR l.message <> excluded.message`;
+}
+
+/** Keeps this identity instead, and lifts the hold of all. */
+export async function acceptIdentity(tx: TransactionSql, identity: string): Promise<void> {
+  await tx`UPDATE database_identity SET identity = ${identity} WHERE id = 1`;
+  await tx`DELETE FROM lane WHERE bot_id = ${ALL_BOTS}`;
 }
 
 /** Sources with sends that could go out now: open broadcasts, and blocks with due follow-ups. */

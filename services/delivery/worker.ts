@@ -34,6 +34,8 @@ export interface WorkerOptions extends Omit<AttemptOptions, "obstacle"> {
   databaseClock?: DatabaseClock;
   /** `holds` says whether the shard is ours now and will be for `forMs`. */
   leases: { fences(): Map<number, number>; holds(shard: number, forMs: number): boolean };
+  /** The timeline of the database that was worked with; see restore.ts. */
+  timeline?: () => number | undefined;
   settler: Settler;
   holds: Holds;
   /** How long claims may be silent before they are rescued. */

@@ -52,6 +52,8 @@ export interface ClaimOptions {
   /** Delivery's role number in `shard_lease`, and the fences of the shards it holds. */
   role: number;
   leases: ReadonlyMap<number, number>;
+  /** Postgres' timeline that the ledger is known to be complete on; undefined asks for none. */
+  timeline?: number;
   /** How long a claim may be silent before it is rescued: the send's timeout and a margin. */
   rescueMs: { text: number; media: number };
   /** Names the claim; unique among all claims ever made. Default: `randomToken()`. */
@@ -135,7 +137,7 @@ async function readGates(
   // Sent one behind the other without waiting: Postgres runs them in this order, each with a snapshot of its own.
   const [passed, shards, broadcasts, blocks, bots] = await Promise.all([
     passGates(tx, broadcastIds),
-    store.lockLeases(tx, options.role, options.leases),
+    store.lockLeases(tx, options.role, options.leases, options.timeline),
     store.selectBroadcastSources(tx, broadcastIds, offsetMs),
     store.lockBlockSources(tx, blockIds, offsetMs),
     store.selectBots(tx, botIds, offsetMs),

@@ -1,6 +1,7 @@
 /** The ledger's statements, one function each. Transactions and their order of locks are in claim.ts and settle.ts. */
 import type { TransactionSql } from "#services/database/client.ts";
 import { ALL_BOTS, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
+import { CURRENT_TIMELINE } from "./timeline.ts";
 
 /** A body as it was stored: parsed at save, with macros still in it. */
 export interface StoredBody {
@@ -31,7 +32,8 @@ export interface SourceRow extends StoredBody {
 }
 
 /**
- * The shards that this owner still holds under the fences it was told; held until the transaction ends.
+ * The shards that this owner still holds under the fences it was told; held until the transaction ends. None where Postgres
+ * writes on another timeline than this one: a replica was promoted, and may have forgotten what was sent.
  *
  * KEY SHARE keeps out a new owner, who takes the row FOR UPDATE, but not the renewal: with SHARE, claims that overlap would
  * keep their own replica's renewal waiting until the lease is lost.
@@ -40,12 +42,14 @@ export async function lockLeases(
   tx: TransactionSql,
   role: number,
   leases: ReadonlyMap<number, number>,
+  timeline: number | undefined,
 ): Promise<Set<number>> {
   const rows = await tx<{ shard: number }[]>`
     SELECT l.shard FROM shard_lease l
     JOIN unnest(${[...leases.keys()]}::smallint[], ${[...leases.values()]}::bigint[]) AS k (shard, fence)
       ON l.shard = k.shard AND l.fence = k.fence
     WHERE l.role = ${role} AND l.expires_at > clock_timestamp()
+      AND (${timeline ?? null}::int IS NULL OR ${timeline ?? null}::int = (SELECT ${tx.unsafe(CURRENT_TIMELINE)}))
     FOR KEY SHARE OF l`;
   return new Set(rows.map((row) => row.shard));
 }

@@ -156,7 +156,7 @@ export class LeaseKeeper {
     const rows = await sql<{ shard: number; fence: number }[]>`
       WITH k AS (
         SELECT shard FROM shard_lease
-        WHERE role = ${role} AND (owner IS NULL OR expires_at < clock_timestamp())
+        WHERE role = ${role} AND shard < ${SHARD_COUNT} AND (owner IS NULL OR expires_at < clock_timestamp())
         ORDER BY shard LIMIT ${wanted} FOR UPDATE SKIP LOCKED)
       UPDATE shard_lease l SET owner = ${name}, fence = l.fence + 1, expires_at = clock_timestamp() + ${ttlMs} * interval '1 ms'
       FROM k

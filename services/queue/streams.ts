@@ -56,10 +56,10 @@ export function streamConfig(options: StreamOptions): Partial<StreamConfig> & { 
 export async function ensureStream(jsm: JetStreamManager, options: StreamOptions): Promise<void> {
   const config = streamConfig(options);
   try {
+    const { max_age, max_bytes, num_replicas } = config;
     const { config: found } = await jsm.streams.info(STREAM);
-    if (found.max_age !== config.max_age || found.max_bytes !== config.max_bytes) {
-      await jsm.streams.update(STREAM, { max_age: config.max_age, max_bytes: config.max_bytes });
-    }
+    const differs = found.max_age !== max_age || found.max_bytes !== max_bytes || found.num_replicas !== num_replicas;
+    if (differs) await jsm.streams.update(STREAM, { max_age, max_bytes, num_replicas });
   } catch (error) {
     if (!isNotFound(error)) throw error;
     await jsm.streams.add(config);

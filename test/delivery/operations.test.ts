@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { HoldReason, ReplicaRole } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { holdIfRestored } from "#services/delivery/restore.ts";
+import { RestoreGuard } from "#services/delivery/restore.ts";
 import { SHARD_COUNT } from "#services/ledger/send.ts";
 import { createCustomer } from "#test/conformance/customer.ts";
 import { createRestApi } from "#test/conformance/rest-api.ts";
@@ -100,7 +100,7 @@ describe("a restored database", () => {
     await start();
     await stack.sql`UPDATE database_identity SET identity = 'another cluster'`;
 
-    expect(await holdIfRestored(stack.sql)).toBe(true);
+    expect(await new RestoreGuard(stack.sql).check()).toBe(true);
     expect((await delivery.listLanes({})).lanes[0]!.message).toContain("AcceptRestore");
     expect((await delivery.acceptRestore({})).unconfirmed).toBe(6n);
 
@@ -110,7 +110,7 @@ describe("a restored database", () => {
     await customer.putLeads(2, { from: 6 });
     expect(await start()).toEqual({ queued: 2 });
     await eventually(async () => (await received()) === 2);
-    expect(await holdIfRestored(stack.sql)).toBe(false);
+    expect(await new RestoreGuard(stack.sql).check()).toBe(false);
     await expectConsistent(stack.sql);
   });
 });

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { connect } from "nats";
 import { BroadcastState } from "#gen/leadcast/broadcast/v1/broadcast_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
+import { ensureStream } from "#services/queue/streams.ts";
+import { STREAM } from "#services/queue/subjects.ts";
 import { createStack, type Stack } from "#test/conformance/stack.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { createTestNatsCluster, type TestNatsCluster } from "#test/support/nats-cluster.ts";
@@ -45,9 +48,13 @@ describe("a cluster of three nats-servers", () => {
     const cluster = await createTestNatsCluster();
     const limitOf = () => 300;
     const nats = { url: cluster.url, replicas: 3 };
-    // Three servers have to find each other before they take a stream.
+    const nc = await connect({ servers: cluster.url.split(",") });
+    const jsm = await eventually(() => nc.jetstreamManager());
+    // Three servers have to find each other before they take a stream. This one is of the time when there was one server.
+    await eventually(async () => await ensureStream(jsm, { replicas: 1 }).then(() => true));
     const stack = await eventually(() => createStack({ nats, delivery: { limitOf, chatIntervalMs: 0 } }));
     try {
+      expect((await jsm.streams.info(STREAM)).config.num_replicas).toBe(3);
       const { accountId, broadcastId } = await startBroadcast(stack);
       const read = async () => (await stack.platform.broadcast.getBroadcast({ accountId, broadcastId })).broadcast!;
 
@@ -61,6 +68,7 @@ describe("a cluster of three nats-servers", () => {
       expect(await stack.sandbox.control.chatsOver(1)).toEqual([]);
       expect((await stack.sandbox.control.totals()).accepted).toBe(LEADS);
     } finally {
+      await nc.close();
       await stack.stop();
       await cluster.stop();
     }

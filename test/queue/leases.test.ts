@@ -95,6 +95,14 @@ describe("a lease", () => {
     expect(one.events).toEqual([`acquired ${SHARD_COUNT}`]);
   });
 
+  test("is not taken on a shard that there was in another version", async () => {
+    const { sql } = await newDatabase();
+    await sql`INSERT INTO shard_lease (role, shard) VALUES (${LeaseRole.delivery}, ${SHARD_COUNT})`;
+    const one = createReplica({ sql, name: "one" });
+    await one.keeper.tick();
+    expect(one.shards()).toEqual(Array.from({ length: SHARD_COUNT }, (_, shard) => shard));
+  });
+
   test("is not given to another while it lasts", async () => {
     const { sql } = await newDatabase();
     const one = createReplica({ sql, name: "one" });
