@@ -85,6 +85,9 @@ async function sendOnce(pipeline: Pipeline, { accountId }: World, leads: number)
   );
   const { accepted } = await botApi.ask<{ accepted: number }>("received");
   const { sent } = await countSettled(sql, broadcastId);
-  if (sent !== leads || accepted !== leads) throw new Error(`Of ${leads}, ${sent} are sent and ${accepted} accepted.`);
+  if (sent !== leads || accepted !== leads) {
+    const reasons = await sql`SELECT state, reason, count(*)::int AS sends FROM send WHERE state <> 2 GROUP BY 1, 2`;
+    throw new Error(`Of ${leads}, ${sent} are sent and ${accepted} accepted: ${JSON.stringify(reasons)}.`);
+  }
   return ms;
 }
