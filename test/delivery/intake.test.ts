@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import type { JetStreamManager, NatsConnection } from "nats";
-import { Intake } from "#services/delivery/intake.ts";
+import { Intake, type IntakeOptions } from "#services/delivery/intake.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { connectQueue } from "#services/queue/connection.ts";
+import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/queue/low-lanes.ts";
 import { publishJobs } from "#services/queue/publisher.ts";
 import { consumerConfig, deleteStream, ensureConsumer, ensureStream } from "#services/queue/streams.ts";
 import { consumerName, STREAM, sendSubject } from "#services/queue/subjects.ts";
@@ -19,7 +20,11 @@ function job(leadId: number, kind: SendKind = SendKind.broadcast): SendJob {
 }
 
 /** A real nats-server, and an intake that has opened one shard. Jobs are acked when `ack` says so. */
-async function setup({ queuedCount = () => 0, open = true }: { queuedCount?: () => number; open?: boolean } = {}) {
+async function setup({
+  queuedCount = () => 0,
+  open = true,
+  offer = (_, ack) => ack(),
+}: Partial<Pick<IntakeOptions, "queuedCount" | "offer">> & { open?: boolean } = {}) {
   const nats = await createTestNats();
   const nc: NatsConnection = await connectQueue({ url: nats.url, name: "test" });
   const jsm: JetStreamManager = await nc.jetstreamManager();
@@ -35,7 +40,7 @@ async function setup({ queuedCount = () => 0, open = true }: { queuedCount?: () 
     clock: systemClock,
     offer: (found, ack) => {
       offered.push(found);
-      ack();
+      offer(found, ack);
     },
     queuedCount,
     maxQueued: 10,
@@ -83,6 +88,51 @@ describe("Intake", () => {
     expect(world.offered.map(({ leadId }) => leadId).sort((a, b) => a - b)).toEqual(jobs.map(({ leadId }) => leadId));
     await eventually(async () => (await world.pending()) === 0);
     expect(world.errors).toEqual([]);
+  });
+
+  test("asks the server about its consumers once, and then pulls", async () => {
+    await using world = await setup({ open: false });
+    await Promise.all(Object.values(SendKind).map((kind) => ensureConsumer(world.jsm, SHARD, kind)));
+    let asked = 0;
+    world.nc.subscribe(`$JS.API.CONSUMER.INFO.${STREAM}.${consumerName(SHARD, SendKind.broadcast)}`, {
+      callback: () => void asked++,
+    });
+    world.intake.open([SHARD]);
+    // More than four pulls hold.
+    const jobs = Array.from({ length: 2_200 }, (_, i) => job(i + 1));
+    await publishJobs(world.nc, jobs);
+    await eventually(() => world.offered.length === jobs.length);
+    await eventually(async () => (await world.pending()) === 0);
+    expect(asked).toBe(1);
+  });
+
+  test("acks by consumer what is acked in one go", async () => {
+    const acks: (() => void)[] = [];
+    await using world = await setup({ offer: (_, ack) => void acks.push(ack) });
+    const jobs = Array.from({ length: 40 }, (_, i) => job(i + 1, i % 2 === 0 ? SendKind.broadcast : SendKind.followUp));
+    const acked: string[] = [];
+    world.nc.subscribe("$JS.ACK.>", { callback: (_, { subject }) => void acked.push(subject.split(".")[3]!) });
+    await publishJobs(world.nc, jobs);
+    await eventually(() => acks.length === jobs.length);
+    for (const ack of acks.sort(() => -1)) ack();
+    await eventually(() => acked.length === jobs.length);
+    expect(acked.filter((consumer, i) => i > 0 && consumer !== acked[i - 1])).toHaveLength(1);
+    await eventually(async () => (await world.pending()) === 0);
+  });
+
+  test("tells the relay when half of what it has of a lane is acked", async () => {
+    const acks: (() => void)[] = [];
+    await using world = await setup({ offer: (_, ack) => void acks.push(ack) });
+    const told: unknown[] = [];
+    world.nc.subscribe(LOW_LANES_SUBJECT, { callback: (_, { data }) => void told.push(...decodeLowLanes(data)) });
+    await publishJobs(
+      world.nc,
+      Array.from({ length: 40 }, (_, i) => job(i + 1)),
+    );
+    await eventually(() => acks.length === 40);
+    for (const ack of acks.slice(0, 20)) ack();
+    await eventually(() => told.length === 1);
+    expect(told).toEqual([{ kind: SendKind.broadcast, botId: SHARD }]);
   });
 
   test("drops junk for good and goes on", async () => {
