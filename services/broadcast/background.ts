@@ -7,6 +7,7 @@ import type { Clock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { decodeUnsent } from "#services/queue/jobs.ts";
 import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
+import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/queue/low-lanes.ts";
 import { publishJobs } from "#services/queue/publisher.ts";
 import { ensureStream, type StreamOptions } from "#services/queue/streams.ts";
 import { UNSENT_SUBJECTS } from "#services/queue/subjects.ts";
@@ -65,18 +66,25 @@ export async function createBackground(options: BackgroundOptions): Promise<Back
     onError,
     ...options.relay,
   });
-  const hints = nc.subscribe(UNSENT_SUBJECTS, {
-    callback: (error, message) => {
-      if (!error) relay.unmark(decodeUnsent(message.data));
-    },
-  });
+  const hints = [
+    nc.subscribe(UNSENT_SUBJECTS, {
+      callback: (error, message) => {
+        if (!error) relay.unmark(decodeUnsent(message.data));
+      },
+    }),
+    nc.subscribe(LOW_LANES_SUBJECT, {
+      callback: (error, message) => {
+        if (!error) relay.low(decodeLowLanes(message.data));
+      },
+    }),
+  ];
   const stopping = new AbortController();
   const loops: Promise<void>[] = [];
   let stopped: Promise<void> | undefined;
 
   async function stopAll(): Promise<void> {
     stopping.abort();
-    hints.unsubscribe();
+    for (const hint of hints) hint.unsubscribe();
     await Promise.all(loops);
     await leases.stop();
   }

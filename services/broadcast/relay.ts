@@ -3,9 +3,13 @@
  * backlog, so a million queued rows cost the broker nothing, and Pause and Cancel have nothing to chase.
  *
  * A lane is one bot's follow-ups, or one bot's part of one running broadcast. Each tick, for every lane whose time has
- * come: read the head of its sendable rows (at most its window), publish those that are not marked, mark them. When half
- * of the window should have gone at the bot's pace, the lane's time comes again. One bot's window is shared by the
- * broadcasts that run on it, and published in turns.
+ * come: read the head of its sendable rows (at most its window), publish those that are not marked, mark them. When
+ * delivery says that half of it is done, or half should be gone at the bot's pace, the lane's time comes again. One bot's
+ * window is shared by the broadcasts that run on it, and published in turns.
+ *
+ * A tick asks for the running broadcasts and the holds, which are few. The bots of the accounts that broadcast are read when
+ * a run or our shards have changed, and each second; the bots that have follow-ups due by the index of due rows. So bots for
+ * which nothing is to be done cost nothing.
  *
  * Nothing here decides whether a lead is messaged: a message published twice, late or never changes only when.
  */
@@ -17,8 +21,17 @@ import { type DatabaseClock, databaseClock } from "#services/ledger/database-clo
 import { SendKind } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
-import { LaneMarks } from "./lane-marks.ts";
 import { reviewBroadcast } from "./life-cycle.ts";
+import {
+  IDLE_MS,
+  type Lane,
+  lookAtOnce,
+  type MarkKey,
+  markKey,
+  maySend,
+  planNextLook,
+  RelayLanes,
+} from "./relay-lanes.ts";
 import type { RelayBot, RunningBroadcast } from "./relay-store.ts";
 import * as store from "./relay-store.ts";
 
@@ -31,150 +44,203 @@ export interface RelayOptions {
   /** Publishes in order; resolves with what was acknowledged. Never throws. */
   publish: (jobs: SendJob[]) => Promise<{ published: SendJob[]; failed: SendJob[] }>;
   onError: (error: unknown) => void;
-  /** Between ticks while there is work. Default 100. */
+  /** Between ticks. Default 100. */
   tickMs?: number;
   /** Messages of one bot that may be published and not claimed: seconds of its pace, and a bound. Defaults 10 and 2,000. */
   windowSeconds?: number;
   maxWindow?: number;
 }
 
-/** A lane with nothing sendable is looked at this often: how long a Start or a follow-up waits at most. */
-const IDLE_MS = 250;
-/** A lane with work is looked at no later than this. */
-const MAX_REFILL_MS = 2_000;
 const MIN_WINDOW = 30;
 /** Whether a broadcast is finished, or must pause, is asked this often. */
 const REVIEW_MS = 500;
+/** The bots of accounts that broadcast are read again after this, for their pace may have been changed. */
+const BOTS_MS = 1_000;
+/** Between two looks for bots with follow-ups due: the second where there are so many bots that a look takes a while. */
+const DUE_MS = { min: 250, max: 500, perMsTaken: 20 };
+/** Lanes that delivery says are low within this are read together. */
+const LOW_GROUP_MS = 10;
 
-interface Lane {
-  botId: number;
-  /** Broadcast lanes: the run and epoch that the marks belong to. */
-  era: string;
-  marks: LaneMarks<string>;
-  nextAtMs: number;
-  /** Sendable rows in the head when it was last read. */
-  headLength: number;
+/** A job that is to be published, with its lane. */
+interface Item {
+  lane: Lane;
+  job: SendJob;
 }
 
 export class Relay {
   readonly #options: RelayOptions;
-  readonly #lanes = new Map<string, Lane>();
+  readonly #lanes = new RelayLanes();
+  readonly #low = new Set<Lane>();
+  #nap = new AbortController();
   #reviewAtMs = 0;
+  #running: RunningBroadcast[] = [];
+  /** Those of the accounts that broadcast, and of what they were read for. */
+  #bots = { key: "", readAtMs: 0, byAccount: new Map<number, RelayBot[]>() };
+  #due: { atMs: number; bots: RelayBot[]; key: string } = { atMs: 0, bots: [], key: "" };
+  /** What the lanes were made of. */
+  #lanesKey = "";
 
   constructor(options: RelayOptions) {
     this.#options = options;
   }
 
-  /** Ticks until the signal aborts. What fails is reported and tried again. */
+  /** Ticks until the signal aborts, and fills up in between what delivery says is low. What fails is tried again. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, onError, tickMs = 100 } = this.#options;
+    signal.addEventListener("abort", () => this.#nap.abort(), { once: true });
     while (!signal.aborted) {
+      const tickAtMs = clock.monotonicMs() + tickMs;
       await this.tick().catch(onError);
-      await clock.sleep(tickMs, signal);
+      do {
+        await clock.sleep(Math.min(LOW_GROUP_MS, tickMs), signal);
+        if (this.#low.size === 0) await this.#napUntil(tickAtMs, signal);
+        if (!signal.aborted) await this.refillLow().catch(onError);
+      } while (!signal.aborted && clock.monotonicMs() < tickAtMs);
     }
+  }
+
+  /** Until then, or until delivery says that a lane is low. */
+  async #napUntil(atMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    this.#nap = new AbortController();
+    if (!signal.aborted) await clock.sleep(Math.max(0, atMs - clock.monotonicMs()), this.#nap.signal);
   }
 
   /** Delivery acked these without sending them: they may be published again as soon as they are sendable. */
   unmark(jobs: readonly SendJob[]): void {
     for (const job of jobs) {
-      const lane = this.#lanes.get(laneKey(job));
-      if (!lane) continue;
+      const lane = this.#lanes.of(job);
+      if (!lane) {
+        // A lane with nothing due is forgotten; this may be due again.
+        if (job.kind === SendKind.followUp) this.#due.atMs = 0;
+        continue;
+      }
       lane.marks.unmark(markKey(job));
-      lane.nextAtMs = 0;
+      lookAtOnce(lane);
     }
+  }
+
+  /** Delivery has done half of what it had of these. Where nothing is left behind the window this changes nothing. */
+  low(lanes: readonly { kind: SendKind; botId: number }[]): void {
+    for (const { kind, botId } of lanes) {
+      for (const lane of this.#lanes.ofBot(botId)) {
+        if (lane.hasMore && (lane.broadcast === undefined) === (kind === SendKind.followUp)) this.#low.add(lane);
+      }
+    }
+    if (this.#low.size > 0) this.#nap.abort();
   }
 
   async tick(): Promise<void> {
     const { sql, shards, clock } = this.#options;
     const held = shards();
-    if (held.length === 0) return this.#lanes.clear();
-    const offsetMs = (this.#options.databaseClock ?? databaseClock).offsetMs();
-    const [running, bots] = await Promise.all([
+    if (held.length === 0) return this.#forgetAll();
+    const offsetMs = this.#offsetMs();
+    const [running, heldBots] = await Promise.all([
       store.selectRunning(sql, offsetMs),
-      store.selectRelayBots(sql, held, offsetMs),
+      store.selectHeldBots(sql, offsetMs),
     ]);
+    await this.#readBots(running, held);
+    await this.#readDue(held, offsetMs);
+    this.#updateLanes(running, heldBots);
     const now = clock.monotonicMs();
-    const live = new Set<string>();
-    const followUps = this.#dueFollowUpLanes(bots, live, now);
-    const broadcasts = this.#dueBroadcastLanes(bots, running, live, now);
-    for (const key of this.#lanes.keys()) if (!live.has(key)) this.#lanes.delete(key);
-    await this.#refillFollowUps(followUps, offsetMs);
-    await this.#refillBroadcasts(broadcasts, offsetMs);
-    await this.#review(running, now);
+    await this.#refill([...this.#lanes.all()].filter((lane) => lane.nextAtMs <= now));
+    await this.#review(now);
   }
 
-  #dueFollowUpLanes(bots: RelayBot[], live: Set<string>, now: number): { bot: RelayBot; lane: Lane }[] {
-    return bots.flatMap((bot) => {
-      if (!bot.followUps || bot.held) return [];
-      const key = laneKey({ kind: SendKind.followUp, botId: bot.botId, sourceId: 0 });
-      const lane = this.#lane(key, bot.botId, "", live);
-      return lane.nextAtMs <= now ? [{ bot, lane }] : [];
-    });
+  /** Fills up the lanes that delivery has said are low, as the last tick knew them. */
+  async refillLow(): Promise<void> {
+    // One that is gone meanwhile, or in another era, is none of the lanes any more.
+    const low = [...this.#low].filter((lane) => this.#lanes.ofBot(lane.bot.botId).includes(lane));
+    this.#low.clear();
+    await this.#refill(low);
   }
 
-  #dueBroadcastLanes(bots: RelayBot[], running: RunningBroadcast[], live: Set<string>, now: number): DueLane[] {
-    const byAccount = Map.groupBy(bots, (bot) => bot.accountId);
-    const due: DueLane[] = [];
-    for (const broadcast of running) {
-      if (!broadcast.sendable || broadcast.room === 0) continue;
-      for (const bot of byAccount.get(broadcast.accountId) ?? []) {
-        if (bot.held) continue;
-        const key = laneKey({ kind: SendKind.broadcast, botId: bot.botId, sourceId: broadcast.sourceId });
-        const lane = this.#lane(key, bot.botId, `${broadcast.run}:${broadcast.epoch}:${broadcast.revision}`, live);
-        if (lane.nextAtMs <= now) due.push({ bot, broadcast, lane });
-      }
+  #offsetMs(): number {
+    return (this.#options.databaseClock ?? databaseClock).offsetMs();
+  }
+
+  #forgetAll(): void {
+    this.#lanes.clear();
+    this.#low.clear();
+    this.#lanesKey = "";
+    this.#bots.key = "";
+    this.#due.atMs = 0;
+  }
+
+  /** After the running broadcasts: a bot that a Start has seen is seen. */
+  async #readBots(running: readonly RunningBroadcast[], shards: readonly number[]): Promise<void> {
+    const { sql, clock } = this.#options;
+    const now = clock.monotonicMs();
+    const sending = running.filter(maySend);
+    const key = JSON.stringify([sending.map(({ sourceId, run }) => [sourceId, run]), shards]);
+    if (key === this.#bots.key && (sending.length === 0 || now < this.#bots.readAtMs + BOTS_MS)) return;
+    const accounts = [...new Set(sending.map((broadcast) => broadcast.accountId))];
+    const bots = accounts.length === 0 ? [] : await store.selectBotsOfAccounts(sql, accounts, [...shards]);
+    this.#bots = { key, readAtMs: now, byAccount: Map.groupBy(bots, (bot) => bot.accountId) };
+    this.#lanesKey = "";
+  }
+
+  async #readDue(shards: readonly number[], offsetMs: number): Promise<void> {
+    const { sql, clock } = this.#options;
+    const startedAt = clock.monotonicMs();
+    if (startedAt < this.#due.atMs) return;
+    const bots = await store.selectBotsWithDue(sql, [...shards], offsetMs);
+    const tookMs = clock.monotonicMs() - startedAt;
+    const restMs = Math.min(DUE_MS.max, Math.max(DUE_MS.min, tookMs * DUE_MS.perMsTaken));
+    const key = bots.map(({ botId, messagesPerSecond }) => `${botId}:${messagesPerSecond}`).join();
+    this.#due = { atMs: startedAt + restMs, bots, key };
+  }
+
+  #updateLanes(running: RunningBroadcast[], heldBots: readonly number[]): void {
+    const eras = running.map((b) => [b.sourceId, b.run, b.epoch, b.revision, maySend(b)]);
+    const key = JSON.stringify([eras, heldBots, this.#due.key]);
+    if (key === this.#lanesKey) {
+      // The same broadcasts in the same order; the room of their day and what was accepted may have changed.
+      for (const [i, broadcast] of running.entries()) Object.assign(this.#running[i]!, broadcast);
+      return;
     }
-    return due;
+    this.#running = running;
+    this.#lanesKey = key;
+    const held = new Set(heldBots);
+    this.#lanes.update({ running, botsByAccount: this.#bots.byAccount, dueBots: this.#due.bots, held });
   }
 
-  /** The lane by that key; a new one, or one of another era, has published nothing. */
-  #lane(key: string, botId: number, era: string, live: Set<string>): Lane {
-    live.add(key);
-    const known = this.#lanes.get(key);
-    if (known?.era === era) return known;
-    const lane: Lane = { botId, era, marks: new LaneMarks(), nextAtMs: 0, headLength: 0 };
-    this.#lanes.set(key, lane);
-    return lane;
+  async #refill(lanes: readonly Lane[]): Promise<void> {
+    if (lanes.length === 0) return;
+    await this.#refillFollowUps(lanes.filter((lane) => lane.broadcast === undefined));
+    await this.#refillBroadcasts(lanes.filter((lane) => lane.broadcast !== undefined));
   }
 
-  async #refillFollowUps(due: { bot: RelayBot; lane: Lane }[], offsetMs: number): Promise<void> {
-    if (due.length === 0) return;
-    const wanted = due.map(({ bot }) => ({ botId: bot.botId, limit: this.#windowOf(bot) }));
-    const jobs = await store.selectDueFollowUps(this.#options.sql, wanted, offsetMs);
-    const byBot = Map.groupBy(jobs, (job) => job.botId);
-    const batch = due.flatMap(({ bot, lane }) => {
-      const head = byBot.get(bot.botId) ?? [];
-      lane.headLength = head.length;
-      return this.#unpublished(lane, head, bot);
+  async #refillFollowUps(lanes: readonly Lane[]): Promise<void> {
+    if (lanes.length === 0) return;
+    const wanted = lanes.map(({ bot }) => ({ botId: bot.botId, limit: this.#windowOf(bot) }));
+    const byBot = Map.groupBy(
+      await store.selectDueFollowUps(this.#options.sql, wanted, this.#offsetMs()),
+      (job) => job.botId,
+    );
+    const batch = lanes.flatMap((lane, i) => {
+      const head = byBot.get(lane.bot.botId) ?? [];
+      return this.#unpublished(lane, head, { headLength: head.length, limit: wanted[i]!.limit });
     });
     await this.#publish(batch);
   }
 
-  async #refillBroadcasts(due: DueLane[], offsetMs: number): Promise<void> {
-    if (due.length === 0) return;
-    const lanes = due.map(({ bot, broadcast }) => {
-      const { sourceId, run, revision, acceptedRevision } = broadcast;
-      const limit = Math.max(1, Math.min(broadcast.room, this.#windowOf(bot)));
+  async #refillBroadcasts(lanes: readonly Lane[]): Promise<void> {
+    if (lanes.length === 0) return;
+    const wanted = lanes.map(({ bot, broadcast }) => {
+      const { sourceId, run, revision, acceptedRevision, room } = broadcast!;
+      const limit = Math.max(1, Math.min(room, this.#windowOf(bot)));
       return { sourceId, botId: bot.botId, run, revision, acceptedRevision, limit };
     });
-    const heads = await store.selectBroadcastHeads(this.#options.sql, lanes, offsetMs);
-    for (const [i, { lane }] of due.entries()) lane.headLength = heads[i]!.length;
-    const sharers = this.#busyLanesByBot();
-    const perLane = due.map(({ bot, broadcast, lane }, i) => {
-      const share = Math.ceil(this.#windowOf(bot) / (sharers.get(bot.botId) ?? 1));
-      const head = heads[i]!.slice(0, share).map((leadId) => broadcastJob(broadcast.sourceId, bot.botId, leadId));
-      return this.#unpublished(lane, head, bot);
+    const heads = await store.selectBroadcastHeads(this.#options.sql, wanted, this.#offsetMs());
+    for (const [i, lane] of lanes.entries()) lane.headLength = heads[i]!.length;
+    const perLane = lanes.map((lane, i) => {
+      const { sourceId, botId, limit } = wanted[i]!;
+      const share = Math.ceil(this.#windowOf(lane.bot) / this.#lanes.sharers(botId));
+      const head = heads[i]!.slice(0, share).map((leadId) => broadcastJob(sourceId, botId, leadId));
+      return this.#unpublished(lane, head, { headLength: heads[i]!.length, limit: Math.min(limit, share) });
     });
     await this.#publish(inTurns(perLane));
-  }
-
-  /** How many broadcasts share each bot's window: those that had something sendable when they were last looked at. */
-  #busyLanesByBot(): Map<number, number> {
-    const busy = new Map<number, number>();
-    for (const lane of this.#lanes.values()) {
-      if (lane.headLength > 0 && lane.era !== "") busy.set(lane.botId, (busy.get(lane.botId) ?? 0) + 1);
-    }
-    return busy;
   }
 
   #windowOf(bot: RelayBot): number {
@@ -183,51 +249,47 @@ export class Relay {
   }
 
   /** The head's jobs that are to be published now; also says when the lane's time comes again. */
-  #unpublished(lane: Lane, head: SendJob[], bot: RelayBot): SendJob[] {
+  #unpublished(lane: Lane, head: SendJob[], { headLength, limit }: { headLength: number; limit: number }): Item[] {
     const now = this.#options.clock.monotonicMs();
-    const halfGoneMs = (head.length / 2 / bot.messagesPerSecond) * 1000;
-    lane.nextAtMs = now + (head.length === 0 ? IDLE_MS : Math.min(MAX_REFILL_MS, halfGoneMs));
     const byKey = new Map(head.map((job) => [markKey(job), job]));
-    return lane.marks.unpublished([...byKey.keys()], now, isBehind(lane, head)).map((key) => byKey.get(key)!);
+    lane.headLength = headLength;
+    lane.hasMore = headLength >= limit;
+    const fresh = lane.marks.unpublished([...byKey.keys()], now, isBehind(lane, head));
+    planNextLook(lane, { length: head.length, fresh: fresh.length }, now);
+    return fresh.map((key) => ({ lane, job: byKey.get(key)! }));
   }
 
-  async #publish(jobs: SendJob[]): Promise<void> {
-    if (jobs.length === 0) return;
+  async #publish(items: Item[]): Promise<void> {
+    if (items.length === 0) return;
     const { clock, publish } = this.#options;
     killPoint("mark.before");
     // Before the publish: delivery may ack one unsent, and say so, while others of its batch are still under way.
-    for (const job of jobs) this.#lanes.get(laneKey(job))?.marks.mark(markKey(job), clock.monotonicMs());
+    for (const { lane, job } of items) lane.marks.mark(markKey(job), clock.monotonicMs());
     killPoint("mark.after");
-    const { failed } = await publish(jobs);
+    const { failed } = await publish(items.map(({ job }) => job));
     for (const job of failed) {
-      const lane = this.#lanes.get(laneKey(job));
+      const lane = this.#lanes.of(job);
       lane?.marks.unmark(markKey(job));
       if (lane) lane.nextAtMs = clock.monotonicMs() + IDLE_MS;
     }
   }
 
   /** Broadcasts that have nothing sendable here may be finished, or stuck on their body. */
-  async #review(running: RunningBroadcast[], now: number): Promise<void> {
+  async #review(now: number): Promise<void> {
     if (now < this.#reviewAtMs) return;
     this.#reviewAtMs = now + REVIEW_MS;
     const { sql, onError } = this.#options;
-    const busy = new Set([...this.#lanes].filter(([, lane]) => lane.headLength > 0).map(([key]) => key.split(":")[2]));
-    const idle = running.filter((broadcast) => !busy.has(String(broadcast.sourceId)));
+    const busy = new Set([...this.#lanes.all()].map((lane) => lane.headLength > 0 && lane.broadcast?.sourceId));
+    const idle = this.#running.filter((broadcast) => !busy.has(broadcast.sourceId));
     const counters = await readCounters(
       sql,
       idle.map((broadcast) => broadcast.sourceId),
     );
     const finished = idle.filter(({ sourceId }) => isFinished(counters.get(sourceId)));
-    for (const broadcast of new Set([...finished, ...running.filter(hasFaults)])) {
+    for (const broadcast of new Set([...finished, ...this.#running.filter(hasFaults)])) {
       await reviewBroadcast(sql, broadcast.accountId, broadcast.id).catch(onError);
     }
   }
-}
-
-interface DueLane {
-  bot: RelayBot;
-  broadcast: RunningBroadcast;
-  lane: Lane;
 }
 
 function isFinished(counters: { queued: number; sending: number } | undefined): boolean {
@@ -241,7 +303,7 @@ function hasFaults(broadcast: RunningBroadcast): boolean {
 }
 
 /** Heads of broadcasts are by lead: what lies behind one that was cut to the lane's share may be published and waiting still. */
-function isBehind(lane: Lane, head: SendJob[]): (key: string) => boolean {
+function isBehind(lane: Lane, head: SendJob[]): (key: MarkKey) => boolean {
   const last = head.at(-1)?.leadId;
   if (last === undefined || head.length === lane.headLength) return () => false;
   return (key) => Number(key) > last;
@@ -251,17 +313,13 @@ function broadcastJob(sourceId: number, botId: number, leadId: number): SendJob 
   return { kind: SendKind.broadcast, botId, sourceId, leadId, entry: 0 };
 }
 
-/** Follow-ups of a bot share one lane, whatever their block. */
-function laneKey(job: Pick<SendJob, "kind" | "botId" | "sourceId">): string {
-  return `${job.kind}:${job.botId}:${job.kind === SendKind.followUp ? 0 : job.sourceId}`;
-}
-
-function markKey(job: SendJob): string {
-  return job.kind === SendKind.followUp ? `${job.sourceId}:${job.leadId}:${job.entry}` : String(job.leadId);
-}
-
 /** One of each list, then the next of each: broadcasts of one bot take turns. */
-function inTurns(lists: SendJob[][]): SendJob[] {
-  const longest = Math.max(0, ...lists.map((list) => list.length));
-  return Array.from({ length: longest }, (_, i) => lists.flatMap((list) => list.slice(i, i + 1))).flat();
+function inTurns(lists: Item[][]): Item[] {
+  const turns: Item[] = [];
+  let left = lists.filter((list) => list.length > 0);
+  for (let i = 0; left.length > 0; i++) {
+    for (const list of left) turns.push(list[i]!);
+    left = left.filter((list) => list.length > i + 1);
+  }
+  return turns;
 }

@@ -1,7 +1,7 @@
 /** Hot statements must find what they need by the index that was made for it, under any plan that Postgres may cache. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
-import { selectBroadcastHeads, selectDueFollowUps } from "#services/broadcast/relay-store.ts";
+import { selectBotsWithDue, selectBroadcastHeads, selectDueFollowUps } from "#services/broadcast/relay-store.ts";
 import { countAudience } from "#services/broadcast/store.ts";
 import type { TransactionSql } from "#services/database/client.ts";
 import { updateToRescued } from "#services/ledger/store.ts";
@@ -80,6 +80,11 @@ describe("the plan", () => {
       selectDueFollowUps(tx as never, [{ botId: world.botId, limit: 300 }], 0),
     );
     expect(scans).toEqual(["send_due"]);
+  });
+
+  test("of the bots with due follow-ups reads send_due", async () => {
+    const scans = await scansOf("OFFSET 0", (tx) => selectBotsWithDue(tx as never, [0, 1, 2], 0));
+    expect(new Set(scans)).toEqual(new Set(["send_due", "all of bot"]));
   });
 
   test("of rescue finds by send_sending, and writes by the key", async () => {

@@ -1,9 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import { Relay, type RelayOptions } from "#services/broadcast/relay.ts";
+import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
+import { systemClock } from "#services/platform/clock.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
+import { eventually } from "#test/support/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { claimedOf, createWorld, type WorldOptions } from "#test/support/world.ts";
 
@@ -26,7 +29,7 @@ async function setup({ relay: relayOptions, ...options }: WorldOptions & { relay
   const time = { ms: 1000, offsetMs: 0 };
   const published: SendJob[] = [];
   const errors: unknown[] = [];
-  const relay = new Relay({
+  const used: RelayOptions = {
     sql,
     clock: { now: () => time.ms, monotonicMs: () => time.ms, sleep: () => Promise.resolve() },
     databaseClock: { offsetMs: () => time.offsetMs },
@@ -39,10 +42,11 @@ async function setup({ relay: relayOptions, ...options }: WorldOptions & { relay
     // 2 s of 30 a second: 60 at most.
     windowSeconds: 2,
     ...relayOptions,
-  });
+  };
+  const relay = new Relay(used);
   return {
     ...world,
-    ...{ relay, time, errors },
+    ...{ relay, relayOptions: used, published, time, errors },
     /** A broadcast that runs. */
     addRunning: async (fields?: Parameters<typeof world.addBroadcast>[0]) => {
       const id = await world.addBroadcast(fields);
@@ -315,6 +319,174 @@ describe("the relay", () => {
     await world.round();
     shards = [world.botId % SHARD_COUNT];
     expect(await world.round()).toEqual(first);
+  });
+});
+
+/** Counts the statements that have `text` in them. */
+function counting(sql: Sql, text: string): { sql: Sql; count: () => number } {
+  let count = 0;
+  const apply = (target: Sql, self: unknown, parts: [readonly string[], ...unknown[]]) => {
+    if (parts[0].join("").includes(text)) count++;
+    return Reflect.apply(target, self, parts);
+  };
+  return { sql: new Proxy(sql, { apply }) as Sql, count: () => count };
+}
+
+describe("what the relay knows of bots", () => {
+  test("is read no more than once a second while nothing changes", async () => {
+    const world = await setup();
+    const counted = counting(world.sql, "account_id = ANY");
+    const relay = new Relay({ ...world.relayOptions, sql: counted.sql });
+    await relay.tick();
+    expect(counted.count()).toBe(0);
+    await world.addRunning();
+    for (let i = 0; i < 9; i++) {
+      await relay.tick();
+      world.time.ms += 100;
+    }
+    expect(counted.count()).toBe(1);
+    world.time.ms += 100;
+    await relay.tick();
+    expect(counted.count()).toBe(2);
+  });
+
+  test("holds a bot that came just before a Start, while another broadcast runs", async () => {
+    const world = await setup({ leads: 4 });
+    await world.addRunning();
+    await world.round();
+    const [bot] = await world.sql<{ id: number }[]>`
+      INSERT INTO bot (account_id, username, token_sealed, webhook_secret)
+      VALUES (${world.accountId}, 'late', 'sealed', 'secret') RETURNING id`;
+    const [campaign] = await world.sql<{ id: number }[]>`
+      INSERT INTO campaign (account_id, bot_id, name, code) VALUES (${world.accountId}, ${bot!.id}, 'late', 'late') RETURNING id`;
+    const added = await world.addLeads(3, { campaignIds: [campaign!.id] });
+    await world.addRunning({ scope: [campaign!.id] });
+    expect(leadsOf(await world.round(100))).toEqual(added.map((lead) => lead.id));
+  });
+
+  test("holds those of a shard that was gained a moment ago", async () => {
+    const shards: number[] = [];
+    const world = await setup({ leads: 4, bots: 2, relay: { shards: () => [...shards] } });
+    await world.addRunning();
+    shards.push(world.botIds[0]! % SHARD_COUNT);
+    expect(new Set((await world.round()).map((job) => job.botId))).toEqual(new Set([world.botIds[0]!]));
+    shards.push(world.botIds[1]! % SHARD_COUNT);
+    expect(new Set((await world.round(100)).map((job) => job.botId))).toEqual(new Set([world.botIds[1]!]));
+  });
+
+  test("and no longer those of a shard that was lost", async () => {
+    let shards = allShards;
+    const world = await setup({ leads: 4, bots: 2, relay: { shards: () => shards } });
+    await world.addRunning();
+    await world.round();
+    shards = allShards.filter((shard) => shard !== world.botId % SHARD_COUNT);
+    const again = await world.round(16_000);
+    expect(new Set(again.map((job) => job.botId))).toEqual(new Set([world.botIds[1]!]));
+  });
+
+  test("follows a pace that is changed within a second", async () => {
+    const world = await setup();
+    await world.addRunning();
+    expect(await world.round()).toHaveLength(60);
+    await world.sql`UPDATE bot SET messages_per_second = 45`;
+    expect(await world.round(1000)).toHaveLength(30);
+  });
+
+  test("lets a bot go on in the round after its hold was lifted, and all bots after theirs", async () => {
+    const world = await setup({ leads: 4, bots: 2 });
+    await world.addRunning();
+    for (const held of [world.botId, ALL_BOTS]) {
+      await world.sql`INSERT INTO lane (bot_id, reason) VALUES (${held}, 4)`;
+      const during = await world.round(100);
+      expect(during.filter((job) => held === ALL_BOTS || job.botId === held)).toEqual([]);
+      await world.sql`DELETE FROM lane`;
+      expect(leadsOf(await world.round(100)).length).toBe(held === ALL_BOTS ? 4 : 2);
+    }
+  });
+
+  test("finds follow-ups of a bot and a block that are new, 250 ms after they fall due at most", async () => {
+    const world = await setup({ leads: 2 });
+    expect(await world.round()).toEqual([]);
+    const jobs = await world.schedule(await world.addBlock(), world.leads, 10_000);
+    expect(await world.round(250)).toEqual([]);
+    world.time.offsetMs = 10_001;
+    expect(await world.round(250)).toHaveLength(jobs.length);
+  });
+
+  test("has a follow-up again at once that came back after its lane was forgotten", async () => {
+    const world = await setup({ leads: 1 });
+    const jobs = await world.schedule(await world.addBlock(), world.leads);
+    await world.round();
+    const sends = claimedOf(await world.claim(jobs));
+    expect(await world.round(500)).toEqual([]);
+    await world.settle(sends, { result: "putBack", reason: SendReason.connectionRefused });
+    world.relay.unmark(jobs);
+    expect(await world.round(1)).toEqual(jobs);
+  });
+});
+
+describe("a hint that a lane is low", () => {
+  test("fills it up at once", async () => {
+    const world = await setup();
+    const id = await world.addRunning();
+    await world.round();
+    await world.claimQueued(id, 35);
+    world.relay.low([{ kind: SendKind.broadcast, botId: world.botId }]);
+    world.published.length = 0;
+    await world.relay.refillLow();
+    expect(leadsOf(world.published)).toEqual(world.leads.slice(60, 95).map((lead) => lead.id));
+  });
+
+  test("changes nothing for what is all published, for another kind, or for a bot that is not ours", async () => {
+    const world = await setup({ leads: 50 });
+    const counted = counting(world.sql, "AS leads");
+    const relay = new Relay({ ...world.relayOptions, sql: counted.sql });
+    await world.addRunning();
+    await relay.tick();
+    const lanes = [
+      { kind: SendKind.broadcast, botId: world.botId },
+      { kind: SendKind.followUp, botId: world.botId },
+      { kind: SendKind.broadcast, botId: 888 },
+    ];
+    relay.low(lanes);
+    await relay.refillLow();
+    expect([counted.count(), world.errors]).toEqual([1, []]);
+  });
+
+  test("publishes nothing for a lane that has ended or begun anew since", async () => {
+    const world = await setup();
+    const id = await world.addRunning();
+    await world.round();
+    world.relay.low([{ kind: SendKind.broadcast, botId: world.botId }]);
+    await lifeCycle.pauseBroadcast(world.sql, world.accountId, id);
+    await world.round(100);
+    world.published.length = 0;
+    await world.relay.refillLow();
+    expect(world.published).toEqual([]);
+  });
+
+  test("wakes the loop between two ticks", async () => {
+    const world = await setup();
+    const id = await world.addRunning();
+    const stop = new AbortController();
+    const published: SendJob[] = [];
+    const relay = new Relay({
+      ...world.relayOptions,
+      clock: systemClock,
+      tickMs: 3_600_000,
+      publish: async (jobs) => {
+        published.push(...jobs);
+        return { published: jobs, failed: [] };
+      },
+    });
+    const loop = relay.run(stop.signal);
+    await eventually(() => published.length === 60);
+    await world.claimQueued(id, 30);
+    relay.low([{ kind: SendKind.broadcast, botId: world.botId }]);
+    await eventually(() => published.length === 90);
+    stop.abort();
+    await loop;
+    expect(world.errors).toEqual([]);
   });
 });
 
