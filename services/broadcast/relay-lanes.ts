@@ -13,8 +13,10 @@ import type { RelayBot, RunningBroadcast } from "./relay-store.ts";
 export const IDLE_MS = 250;
 /** And this often when that has been so for a while: of a large broadcast's lanes most are done long before the last. */
 const MAX_IDLE_MS = 1_000;
-/** A lane with work is looked at no later than this. */
+/** A lane with work is looked at no later than this: what comes back to it is published then. */
 const MAX_REFILL_MS = 2_000;
+/** And where more lies behind the window no later than this: there is enough to do, and delivery says when it gets low. */
+const MAX_REFILL_WITH_MORE_MS = 4_000;
 
 /** A lead, or a follow-up's source, lead and entry. */
 export type MarkKey = number | string;
@@ -128,9 +130,8 @@ export function planNextLook(lane: Lane, { length, fresh }: { length: number; fr
     const halfGoneMs = (length / 2 / lane.bot.messagesPerSecond) * 1000;
     const isComparable = halfGoneMs === lane.halfGoneMs && fresh < length * 0.75;
     const slower = fresh < length * 0.375 ? 2 : 1;
-    lane.intervalMs = isComparable
-      ? Math.min(MAX_REFILL_MS, lane.intervalMs * slower)
-      : Math.min(MAX_REFILL_MS, halfGoneMs);
+    const maxMs = lane.hasMore ? MAX_REFILL_WITH_MORE_MS : MAX_REFILL_MS;
+    lane.intervalMs = Math.min(maxMs, isComparable ? lane.intervalMs * slower : halfGoneMs);
     lane.halfGoneMs = halfGoneMs;
   }
   lane.nextAtMs = nowMs + lane.intervalMs;

@@ -21,8 +21,9 @@ function setup() {
 }
 
 /** How long until each next look, when looks find heads of `length` with so many new ones. */
-function intervals(length: number, fresh: number[]): number[] {
+function intervals(length: number, fresh: number[], hasMore = false): number[] {
   const [lane] = setup().update([running()]);
+  lane!.hasMore = hasMore;
   return fresh.map((count) => {
     planNextLook(lane!, { length, fresh: count }, 1000);
     return lane!.nextAtMs - 1000;
@@ -74,9 +75,10 @@ describe("RelayLanes", () => {
 });
 
 describe("planNextLook", () => {
-  test("comes when half is gone at the bot's pace, and within 2 s", () => {
+  test("comes when half is gone at the bot's pace, and within 2 s, or within 4 s where there is more behind", () => {
     expect(intervals(60, [60])).toEqual([1000]);
     expect(intervals(600, [600])).toEqual([2000]);
+    expect(intervals(600, [600], true)).toEqual([4000]);
   });
 
   test("comes later, within 2 s, while less than that is gone each time, and as at first when more is", () => {
