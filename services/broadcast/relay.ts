@@ -59,7 +59,7 @@ const BOTS_MS = 1_000;
 /** Between two looks for bots with follow-ups due: the second where there are so many bots that a look takes a while. */
 const DUE_MS = { min: 250, max: 500, perMsTaken: 20 };
 /** Lanes that delivery says are low within this are read together. */
-const LOW_GROUP_MS = 25;
+const LOW_GROUP_MS = 12;
 
 /** A job that is to be published, with its lane. */
 interface Item {
