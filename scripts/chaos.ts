@@ -7,6 +7,8 @@
  *   npm run chaos -- --points                           each kill point × kill -9 and SIGSTOP × what the Bot API can answer
  *   npm run chaos -- --mutations                        breaks each guard in turn: the tests must notice
  *   npm run chaos -- --baseline                         an at-least-once worker under the same kills, for comparison
+ *   npm run chaos -- --scenario takeover                a named scenario: its figures, and what must hold of them
+ *                    --variant kill9 --runs 5 --seed 7  (test/chaos/scenarios/; --short for the size that the tests run)
  */
 import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -16,6 +18,7 @@ import { runBaseline } from "#test/chaos/baseline.ts";
 import { runMutations } from "#test/chaos/mutations.ts";
 import { pointCases, runPoint } from "#test/chaos/points.ts";
 import { type RunReport, runOnce } from "#test/chaos/run.ts";
+import { runScenario } from "#test/chaos/scenarios/all.ts";
 import { onParentGone } from "./parent.ts";
 
 const { values } = parseArgs({
@@ -33,6 +36,9 @@ const { values } = parseArgs({
     mutations: { type: "boolean", default: false },
     baseline: { type: "boolean", default: false },
     only: { type: "string", default: "" },
+    scenario: { type: "string" },
+    variant: { type: "string", default: "" },
+    short: { type: "boolean", default: false },
     /** A file to which each report is added, as a line of JSON. */
     report: { type: "string" },
   },
@@ -42,8 +48,10 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+const firstSeed = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
+
 async function randomRuns(): Promise<boolean> {
-  const first = values.seed === undefined ? Math.floor(Math.random() * 1e9) : Number(values.seed);
+  const first = firstSeed;
   const reports: RunReport[] = [];
   for (let seed = first; seed < first + Number(values.runs); seed++) {
     const report = await runOnce({
@@ -103,19 +111,31 @@ async function points(): Promise<boolean> {
   return passed;
 }
 
+async function run(): Promise<boolean> {
+  const { variant, short, only } = values;
+  if (values.scenario !== undefined) {
+    return await runScenario({
+      name: values.scenario,
+      variant,
+      seed: firstSeed,
+      runs: Number(values.runs),
+      short,
+      say,
+    });
+  }
+  if (values.mutations) return await runMutations({ say, only });
+  if (values.points) return await points();
+  if (!values.baseline) return await randomRuns();
+  return await runBaseline({
+    seed: Number(values.seed ?? 1),
+    kills: Number(values.kills),
+    leads: Number(values.leads),
+    say,
+  });
+}
+
 onParentGone(() => process.exit(130));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(130));
 findNatsServer(resolve(import.meta.dirname, "..", process.env.LEADCAST_DATA || ".data", "tools"), say);
-const passed = values.mutations
-  ? await runMutations({ say, only: values.only })
-  : values.baseline
-    ? await runBaseline({
-        seed: Number(values.seed ?? 1),
-        kills: Number(values.kills),
-        leads: Number(values.leads),
-        say,
-      })
-    : values.points
-      ? await points()
-      : await randomRuns();
+const passed = await run();
 process.exit(passed ? 0 : 1);

@@ -41,6 +41,8 @@ export interface ClusterOptions {
   armed?: Readonly<Record<string, string>>;
   /** By how much a process's wall clock jumps a few seconds after its start; asked at each start. Default: not at all. */
   clockJumpMs?: (name: string) => number;
+  /** What else a process is started with, asked at each start; `urlOf` gives the address of one that runs. */
+  environment?: (name: string, urlOf: (name: string) => string) => Readonly<Record<string, string>>;
 }
 
 const JUMPING_CLOCK = join(import.meta.dirname, "jumping-clock.ts");
@@ -57,6 +59,7 @@ export async function startCluster(options: ClusterOptions) {
   const processes = new Map<string, ServiceProcess>();
   let watcher: ReturnType<typeof watchOver> | undefined;
   const portOf = (name: string) => () => processes.get(name)!.port;
+  const urlOf = (name: string) => `http://127.0.0.1:${processes.get(name)!.port}`;
   const portOfLive = (names: string[]) => () => {
     const alive = names.find((name) => lifeOf(processes.get(name)?.pid ?? 0) === "running");
     return processes.get(alive ?? names[0]!)!.port;
@@ -85,6 +88,7 @@ export async function startCluster(options: ClusterOptions) {
     const extra = {
       ...(killPoint === "" ? {} : { LEADCAST_KILL_POINT: killPoint }),
       ...(jumpMs === 0 ? {} : { BUN_OPTIONS: `--preload=${JUMPING_CLOCK}`, CLOCK_JUMP_MS: String(jumpMs) }),
+      ...options.environment?.(name, urlOf),
     };
     processes.set(
       name,
@@ -119,7 +123,7 @@ export async function startCluster(options: ClusterOptions) {
 
   const direct = (name: string) =>
     createRpcTransport({
-      baseUrl: `http://127.0.0.1:${processes.get(name)!.port}`,
+      baseUrl: urlOf(name),
       token: environment.platformToken,
     });
   return {
@@ -132,13 +136,14 @@ export async function startCluster(options: ClusterOptions) {
     killPostgres: database.kill,
     /** Kills one of its server processes, after which Postgres starts all of them anew from the log. */
     killBackend: database.killBackend,
-    sandbox: createSandboxClient(`http://127.0.0.1:${processes.get("sandbox")!.port}`) as SandboxControl,
+    sandbox: createSandboxClient(urlOf("sandbox")) as SandboxControl,
     account: createClient(AccountService, direct("account")) as Client<typeof AccountService>,
     campaign: createClient(CampaignService, direct("campaign")) as Client<typeof CampaignService>,
     broadcast: createClient(BroadcastService, direct("broadcast-1")) as Client<typeof BroadcastService>,
     /** What a process of that service is started with. */
     environmentOf: (service: string) => environment.of(service, "0"),
-    gatewayUrl: `http://127.0.0.1:${processes.get("gateway")!.port}`,
+    gatewayUrl: urlOf("gateway"),
+    urlOf,
     start,
     /** @returns the exit code. */
     sigterm: (name: string) => processes.get(name)!.stop(),

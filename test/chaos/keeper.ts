@@ -2,6 +2,7 @@
  * Keeps the replicas running as an init system would, and notes each death and freeze: what was on the wire then is all that
  * may end in doubt because of it.
  */
+import type { Sql } from "#services/database/client.ts";
 import type { KillPoint } from "#services/platform/kill-points.ts";
 import { eventually } from "../support/eventually.ts";
 import { keyOf } from "./checker.ts";
@@ -144,33 +145,19 @@ export class Keeper {
   async #noteDeath(name: string, what: string | KillPoint): Promise<void> {
     this.count(what);
     this.#armedWith.delete(name);
-    if (serviceOf(name) === "delivery") await this.#noteOpenClaims(this.openAtKills, LATE_COMMIT_MS);
+    if (serviceOf(name) === "delivery") await noteOpenClaims(this.#cluster.sql, this.openAtKills, LATE_COMMIT_MS);
   }
 
   async #sitOut(name: string, ms: number): Promise<void> {
     this.freezes++;
-    if (serviceOf(name) === "delivery") await this.#noteOpenClaims(this.openAtKills, LATE_COMMIT_MS);
+    if (serviceOf(name) === "delivery") await noteOpenClaims(this.#cluster.sql, this.openAtKills, LATE_COMMIT_MS);
     await Bun.sleep(ms);
     this.#cluster.thaw(name);
   }
 
   /** To be called when connections between delivery and Postgres were cut. */
   async noteCut(): Promise<void> {
-    await this.#noteOpenClaims(this.openAtCuts, LATE_AFTER_CUT_MS);
-  }
-
-  async #noteOpenClaims(into: Set<string>, waits: readonly number[]): Promise<void> {
-    for (const waitMs of waits) {
-      await Bun.sleep(waitMs);
-      const rows = await eventually(
-        async () => [
-          ...(await this.#cluster.sql<{ sourceId: number; leadId: number; entry: number }[]>`
-            SELECT source_id AS "sourceId", lead_id AS "leadId", entry FROM send WHERE state = 1`),
-        ],
-        { timeoutMs: 60_000 },
-      );
-      for (const row of rows) into.add(keyOf(row));
-    }
+    await noteOpenClaims(this.#cluster.sql, this.openAtCuts, LATE_AFTER_CUT_MS);
   }
 
   /** Again and again, as long as something that it needs for its start is away, or it dies at its kill point before. */
@@ -185,6 +172,21 @@ export class Keeper {
       },
       { timeoutMs: 60_000 },
     );
+  }
+}
+
+/** Adds the claims that are open now, and after each of these waits, in milliseconds. */
+export async function noteOpenClaims(sql: Sql, into: Set<string>, waits: readonly number[]): Promise<void> {
+  for (const waitMs of waits) {
+    await Bun.sleep(waitMs);
+    const rows = await eventually(
+      async () => [
+        ...(await sql<{ sourceId: number; leadId: number; entry: number }[]>`
+          SELECT source_id AS "sourceId", lead_id AS "leadId", entry FROM send WHERE state = 1`),
+      ],
+      { timeoutMs: 60_000 },
+    );
+    for (const row of rows) into.add(keyOf(row));
   }
 }
 

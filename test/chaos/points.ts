@@ -9,6 +9,7 @@ import { type Cluster, startCluster } from "./cluster.ts";
 import { DELIVERY_POINTS, RELAY_POINTS, RPC_POINTS } from "./faults.ts";
 import { Keeper } from "./keeper.ts";
 import { createOwner, RestError, RUNNING, Tags } from "./owner.ts";
+import { untilRest, untilShared } from "./rest.ts";
 
 export interface PointCase {
   name: string;
@@ -136,7 +137,9 @@ async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> 
   });
   const main = await owner.createBroadcast();
   await owner.start(main).catch(ignoreState);
-  const rested = await untilRest(cluster, async () => (await owner.stateOf(main))?.state !== RUNNING);
+  const rested = await untilRest(cluster, async () => (await owner.stateOf(main))?.state !== RUNNING, {
+    timeoutMs: REST_TIMEOUT_MS,
+  });
   await keeper.stop();
   const verdict = await check({
     sql: cluster.sql,
@@ -159,27 +162,6 @@ async function scriptEveryAnswer({ sandbox }: Cluster, chats: number[]): Promise
     if (i < FOR_GOOD) await sandbox.script({ chat: chosen, answer });
     else for (const chat of chosen) await sandbox.script({ chat, answer, times: 1 });
   }
-}
-
-/** Each replica holds its share of the shards. */
-async function untilShared({ sql, deliveries, broadcasts }: Cluster): Promise<void> {
-  for (;;) {
-    const [row] = await sql<{ relays: number; deliveries: number }[]>`
-      SELECT count(DISTINCT owner) FILTER (WHERE role = 1)::int AS relays,
-        count(DISTINCT owner) FILTER (WHERE role = 2)::int AS deliveries FROM shard_lease`;
-    if (row!.relays === broadcasts.length && row!.deliveries === deliveries.length) return;
-    await Bun.sleep(50);
-  }
-}
-
-async function untilRest({ sql }: Cluster, ended: () => Promise<boolean>): Promise<boolean> {
-  const deadline = performance.now() + REST_TIMEOUT_MS;
-  while (performance.now() < deadline) {
-    const [row] = await sql<{ open: number }[]>`SELECT count(*)::int AS open FROM send WHERE state = 1`;
-    if ((await ended()) && row!.open === 0) return true;
-    await Bun.sleep(100);
-  }
-  return false;
 }
 
 /** A Start that is repeated after its process died may find that it has already happened. */
