@@ -1,4 +1,5 @@
 /** The named scenarios, and how what they found is told. */
+import { cap } from "./cap.ts";
 import type { Scenario, ScenarioReport } from "./scenario.ts";
 import { takeover } from "./takeover.ts";
 
