@@ -2,6 +2,7 @@
 import { cap } from "./cap.ts";
 import type { Scenario, ScenarioReport } from "./scenario.ts";
 import { takeover } from "./takeover.ts";
+import { wipe } from "./wipe.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   takeover,
