@@ -42,7 +42,7 @@ export function createBotApi(options: BotApiOptions): BotApi {
   /** Never rejects. */
   function call<M extends Method>(token: string, method: M, payload: Payload<M>): Promise<BotApiReply> {
     const answer = connections.post(`/bot${token}/${method}`, JSON.stringify(payload), timeoutMs);
-    return answer.then(replyOf, lostReply);
+    return answer.then((json) => replyOf(json, token), lostReply);
   }
 
   async function upload(token: string, message: OutgoingMessage, file: InputFile): Promise<BotApiReply> {
@@ -57,7 +57,7 @@ export function createBotApi(options: BotApiOptions): BotApi {
       const result = "photo" in body ? await raw.sendPhoto(body, signal) : await raw.sendVideo(body, signal);
       return okReply(result);
     } catch (error) {
-      if (error instanceof GrammyError) return errorReply(error);
+      if (error instanceof GrammyError) return errorReply(error, token);
       return lostReply(error instanceof HttpError ? error.error : error);
     } finally {
       clearTimeout(timer);
@@ -88,9 +88,9 @@ function fileField<File>({ mediaType }: OutgoingMessage, file: File): { photo: F
 }
 
 /** What the Bot API's JSON says; anything else was not the Bot API. */
-function replyOf(answer: unknown): BotApiReply {
+function replyOf(answer: unknown, token: string): BotApiReply {
   const { ok, result, ...error } = (answer ?? {}) as { ok?: unknown; result?: unknown } & ApiError;
-  return ok === true ? okReply(result) : errorReply(error);
+  return ok === true ? okReply(result) : errorReply(error, token);
 }
 
 /** The parts of a Message that are kept. */
@@ -115,10 +115,17 @@ interface ApiError {
   parameters?: { retry_after?: unknown };
 }
 
-function errorReply({ error_code: code, description, parameters }: ApiError): BotApiReply {
+function errorReply({ error_code: code, description, parameters }: ApiError, token: string): BotApiReply {
   if (typeof code !== "number" || typeof description !== "string") return { answer: "lost", how: "unreadable" };
   const seconds = parameters?.retry_after;
-  return { answer: "error", code, description, retryAfterSeconds: typeof seconds === "number" ? seconds : undefined };
+  const retryAfterSeconds = typeof seconds === "number" ? seconds : undefined;
+  return { answer: "error", code, description: withoutToken(description, token), retryAfterSeconds };
+}
+
+/** Descriptions are shown to customers, and a proxy that speaks the Bot API's language may quote the URL in one. */
+function withoutToken(description: string, token: string): string {
+  const secret = token.slice(token.indexOf(":") + 1);
+  return secret === "" ? description : description.replaceAll(secret, "[redacted]");
 }
 
 function lostReply(error: unknown): BotApiReply {

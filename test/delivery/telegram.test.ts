@@ -52,6 +52,17 @@ function http(status: string, body: string, headers = ""): string {
 }
 
 describe("createBotApi", () => {
+  test("keeps the bot's token out of a description that quotes the URL", async () => {
+    const secret = token.slice(token.indexOf(":") + 1);
+    const description = `Bad Gateway: no answer to POST /bot${token}/sendMessage (${encodeURIComponent(token)})`;
+    await using raw = await setupRaw(
+      http("502 Bad Gateway", JSON.stringify({ ok: false, error_code: 502, description })),
+    );
+    const reply = await raw.send();
+    expect(reply).toMatchObject({ answer: "error", code: 502, description: expect.stringContaining("Bad Gateway") });
+    expect(JSON.stringify(reply)).not.toContain(secret);
+  });
+
   test("sends the text, its entities and its keyboard as they are", async () => {
     await using world = await setup();
     const entities = [{ type: "bold" as const, offset: 0, length: 5 }];
