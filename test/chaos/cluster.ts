@@ -8,6 +8,7 @@ import { type Client, createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { createDatabase, migrate, type Sql } from "#services/database/client.ts";
 import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
 import { watchOver } from "#services/embedded/server-process.ts";
@@ -41,8 +42,8 @@ export interface ClusterOptions {
   armed?: Readonly<Record<string, string>>;
   /** By how much a process's wall clock jumps a few seconds after its start; asked at each start. Default: not at all. */
   clockJumpMs?: (name: string) => number;
-  /** What else a process is started with, asked at each start; `urlOf` gives the address of one that runs. */
-  environment?: (name: string, urlOf: (name: string) => string) => Readonly<Record<string, string>>;
+  /** What else a process is started with, asked at each start; `urlOf` gives the address of one that has been started. */
+  environment?: (name: string, urlOf: (name: string) => string | undefined) => Readonly<Record<string, string>>;
 }
 
 const JUMPING_CLOCK = join(import.meta.dirname, "jumping-clock.ts");
@@ -88,7 +89,7 @@ export async function startCluster(options: ClusterOptions) {
     const extra = {
       ...(killPoint === "" ? {} : { LEADCAST_KILL_POINT: killPoint }),
       ...(jumpMs === 0 ? {} : { BUN_OPTIONS: `--preload=${JUMPING_CLOCK}`, CLOCK_JUMP_MS: String(jumpMs) }),
-      ...options.environment?.(name, urlOf),
+      ...options.environment?.(name, (other) => (processes.has(other) ? urlOf(other) : undefined)),
     };
     processes.set(
       name,
@@ -140,6 +141,7 @@ export async function startCluster(options: ClusterOptions) {
     account: createClient(AccountService, direct("account")) as Client<typeof AccountService>,
     campaign: createClient(CampaignService, direct("campaign")) as Client<typeof CampaignService>,
     broadcast: createClient(BroadcastService, direct("broadcast-1")) as Client<typeof BroadcastService>,
+    delivery: createClient(DeliveryService, direct("delivery-1")) as Client<typeof DeliveryService>,
     /** What a process of that service is started with. */
     environmentOf: (service: string) => environment.of(service, "0"),
     gatewayUrl: urlOf("gateway"),
@@ -152,6 +154,10 @@ export async function startCluster(options: ClusterOptions) {
     thaw: (name: string) => signal(processes.get(name)!.pid, "SIGCONT"),
     life: (name: string) => lifeOf(processes.get(name)!.pid),
     output: (name: string) => processes.get(name)!.output(),
+    /** Everything that runs. */
+    names: () => [...processes.keys()],
+    /** Where this cluster's own files lie; `postgres.log` among them where Postgres is its own. */
+    folder,
     stop,
   };
 }

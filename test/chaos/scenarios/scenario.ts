@@ -42,8 +42,9 @@ export interface WorldOptions {
 }
 
 /** Delivery calls the sandbox itself: a proxy between them would add its own jitter to what arrives. */
-export function withoutProxy(name: string, urlOf: (name: string) => string): Record<string, string> {
-  return name.startsWith("delivery") ? { TELEGRAM_API_ROOT: urlOf("sandbox") } : {};
+export function withoutProxy(name: string, urlOf: (name: string) => string | undefined): Record<string, string> {
+  const sandbox = urlOf("sandbox");
+  return name.startsWith("delivery") && sandbox !== undefined ? { TELEGRAM_API_ROOT: sandbox } : {};
 }
 
 /** The same latencies for the same seed, as far as calls come in the same order. */

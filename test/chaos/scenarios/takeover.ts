@@ -38,6 +38,7 @@ const MAX_BEFORE_MS = 6_000;
 const LEADS_PER_BOT = LIMIT * 25;
 /** Past the lease. */
 const FREEZE_MS = [6_000, 8_000] as const;
+const SENDING_TIMEOUT_MS = 30_000;
 const REST_TIMEOUT_MS = 60_000;
 const DELIVERY_ROLE = 2;
 
@@ -76,7 +77,7 @@ async function runTakeover(world: World, options: ScenarioOptions): Promise<Scen
 
 interface Fall {
   atMs: number;
-  /** The lease owner that is left when it has happened. */
+  /** The replica that is left when it has happened. */
   survivor: string;
   openAtKills: Set<string>;
 }
@@ -88,7 +89,7 @@ const FALLS: Record<Variant, (world: World, name: string, freezeMs: number) => P
     await world.cluster.kill9(name);
     const openAtKills = new Set<string>();
     await noteOpenClaims(world.cluster.sql, openAtKills, [0, 200]);
-    const survivor = await onlyOwner(world);
+    const survivor = await onlyReplica(world);
     await untilSendingAgain(world);
     return { atMs, survivor, openAtKills };
   },
@@ -97,7 +98,7 @@ const FALLS: Record<Variant, (world: World, name: string, freezeMs: number) => P
     world.cluster.freeze(name);
     const openAtKills = new Set<string>();
     await noteOpenClaims(world.cluster.sql, openAtKills, [0, 200]);
-    const survivor = await onlyOwner(world);
+    const survivor = await onlyReplica(world);
     await Bun.sleep(Math.max(0, atMs + freezeMs - Date.now()));
     world.cluster.thaw(name);
     await untilShared(world.cluster);
@@ -108,7 +109,7 @@ const FALLS: Record<Variant, (world: World, name: string, freezeMs: number) => P
     const atMs = Date.now();
     const code = await world.cluster.sigterm(name);
     if (code !== 0) throw new Error(`${name} ended with ${code} when it was asked to: ${world.cluster.output(name)}`);
-    const survivor = await onlyOwner(world);
+    const survivor = await onlyReplica(world);
     await untilSendingAgain(world);
     return { atMs, survivor, openAtKills: new Set() };
   },
@@ -120,24 +121,27 @@ async function ownersOfShards({ cluster }: World): Promise<Map<number, string>> 
   return new Map(rows.map(({ shard, owner }) => [shard, owner]));
 }
 
-/** Resolves when one replica holds every shard. */
-async function onlyOwner(world: World): Promise<string> {
+/** Resolves with the name of the one replica that is left, when the others' have lapsed. */
+async function onlyReplica({ cluster }: World): Promise<string> {
   return await eventually(
     async () => {
-      const owners = new Set((await ownersOfShards(world)).values());
-      return owners.size === 1 ? [...owners][0] : undefined;
+      const rows = await cluster.sql<{ name: string }[]>`
+        SELECT name FROM replica WHERE role = ${DELIVERY_ROLE} AND expires_at > clock_timestamp()`;
+      return rows.length === 1 ? rows[0]!.name : undefined;
     },
     { timeoutMs: 30_000 },
   );
 }
 
+/** Or until it has lasted for so long that the figures tell it. */
 async function untilSendingAgain({ cluster, owner }: World): Promise<void> {
   const reports = new Map((await cluster.sandbox.bots()).map((report) => [report.bot, report.accepted]));
-  const left = Math.min(...owner.bots.map((bot) => LEADS_PER_BOT - (reports.get(bot.sandboxId) ?? 0)));
-  const more = Math.min(SENT_AFTER, Math.max(0, left - LIMIT));
-  await Promise.all(
-    owner.bots.map((bot) => untilAccepted(cluster, [bot], (reports.get(bot.sandboxId) ?? 0) + more, 30_000)),
-  );
+  const goals = owner.bots.map((bot) => {
+    const accepted = reports.get(bot.sandboxId) ?? 0;
+    const goal = Math.min(accepted + SENT_AFTER, LEADS_PER_BOT);
+    return untilAccepted(cluster, [bot], goal, SENDING_TIMEOUT_MS).catch(() => {});
+  });
+  await Promise.all(goals);
 }
 
 interface Silence {

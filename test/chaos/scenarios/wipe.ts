@@ -17,7 +17,7 @@ const MESSAGES_PER_SECOND = 30;
 /** The relay publishes ten seconds of a bot's work: more leads than that, or there is nothing left to publish again. */
 const SIZES = { long: { bots: 20, leads: 20_000 }, short: { bots: 1, leads: 600 } };
 /** Of the leads, in percent, are through when it happens. */
-const WIPE_AT = { long: [40, 60] as const, short: [20, 40] as const };
+const WIPE_AT = { long: [40, 60], short: [20, 40] } as const;
 const MAX_EXTRA_SECONDS = 30;
 const REST_TIMEOUT_MS = 180_000;
 const LOOK_MS = 20;
@@ -41,7 +41,8 @@ export const wipe: Scenario = {
 
 async function runWipe(world: World, { seed, short }: ScenarioOptions, leads: number): Promise<ScenarioReport> {
   const { cluster, owner } = world;
-  const share = createRandom(seed, "wipe").int(...(short ? WIPE_AT.short : WIPE_AT.long)) / 100;
+  const [from, to] = WIPE_AT[short ? "short" : "long"];
+  const share = createRandom(seed, "wipe").int(from, to) / 100;
   await untilShared(cluster);
   const main = await owner.createBroadcast();
   const startedAt = performance.now();
