@@ -59,6 +59,18 @@ describe("a TCP proxy", () => {
     await eventually(() => one.got() === "abcdef");
   });
 
+  test("keeps the order of what it jitters", async () => {
+    const { proxy, client } = await setup();
+    const one = await client();
+    proxy.jitter(20);
+    const letters = [..."abcdefghijklmnopqrstuvwxyz"];
+    for (const letter of letters) {
+      one.socket.write(letter);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await eventually(() => one.got() === letters.join(""));
+  });
+
   test("cuts what is open and takes what is new", async () => {
     const { proxy, client } = await setup();
     const one = await client();

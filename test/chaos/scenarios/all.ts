@@ -1,11 +1,22 @@
 /** The named scenarios, and how what they found is told. */
 import { cap } from "./cap.ts";
+import { jitter } from "./jitter.ts";
+import { leak } from "./leak.ts";
+import { natsKills, sigterm } from "./no-doubt.ts";
 import type { Scenario, ScenarioReport } from "./scenario.ts";
+import { storm } from "./storm.ts";
 import { takeover } from "./takeover.ts";
 import { wipe } from "./wipe.ts";
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  cap,
+  wipe,
   takeover,
+  "nats-kills": natsKills,
+  sigterm,
+  storm,
+  jitter,
+  leak,
 };
 
 export interface ScenarioRuns {
