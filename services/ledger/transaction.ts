@@ -6,16 +6,29 @@ const REPEATABLE = new Set(["40P01", "40001"]);
 const ATTEMPTS = 5;
 
 /**
+ * A process that is frozen between two statements holds its locks for as long: leases that nobody can take over, an account's
+ * day of quota, a broadcast's gate. Postgres breaks such a transaction off, a little before the process's leases lapse.
+ */
+const IDLE_TIMEOUT_MS = 3_000;
+
+/**
  * Runs a transaction, again where Postgres itself broke it off to end a deadlock. Locks are taken in one order
  * everywhere, so this is a safety net and not a way of working.
  */
 export async function inTransaction<T>(sql: Sql, work: (tx: TransactionSql) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return (await sql.begin("ISOLATION LEVEL READ COMMITTED", work)) as T;
+      return (await sql.begin("ISOLATION LEVEL READ COMMITTED", (tx) => bounded(tx, work))) as T;
     } catch (error) {
       const code = (error as { code?: unknown }).code;
       if (attempt >= ATTEMPTS || typeof code !== "string" || !REPEATABLE.has(code)) throw error;
     }
   }
+}
+
+/** For this transaction only, as behind a pooler the session is nobody's; on its way together with the first statement. */
+async function bounded<T>(tx: TransactionSql, work: (tx: TransactionSql) => Promise<T>): Promise<T> {
+  const bound = tx.unsafe(`SET LOCAL idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}`).execute();
+  const [result] = await Promise.all([work(tx), bound]);
+  return result;
 }

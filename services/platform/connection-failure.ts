@@ -28,9 +28,9 @@ const connectionCodes = new Set([
 
 /**
  * SQLSTATEs with the same meaning: 08xxx connection exceptions, 57P01/57P02 the server is being shut down or crashed,
- * 57P03 it cannot take connections yet, 53300 it has too many.
+ * 57P03 it cannot take connections yet, 53300 it has too many, 25P03 it has ended a session that was silent in a transaction.
  */
-const connectionSqlState = /^(08...|57P0[123]|53300)$/;
+const connectionSqlState = /^(08...|57P0[123]|53300|25P03)$/;
 
 /** Causes deeper than this are not looked at, so that a cycle ends. */
 const maxCauses = 6;
