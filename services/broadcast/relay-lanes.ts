@@ -5,7 +5,7 @@
  * is to be done: the list is made anew only when something that it is made of has changed.
  */
 import type { SendJob } from "#services/ledger/claim.ts";
-import { ALL_BOTS, SendKind } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, shardOf } from "#services/ledger/send.ts";
 import { LaneMarks } from "./lane-marks.ts";
 import type { RelayBot, RunningBroadcast } from "./relay-store.ts";
 
@@ -25,7 +25,7 @@ export interface Lane {
   bot: RelayBot;
   /** Undefined for follow-ups, whatever their block. */
   broadcast: RunningBroadcast | undefined;
-  /** Broadcast lanes: the run, epoch and revision that the marks belong to. */
+  /** What the marks belong to: the lease of the bot's shard, and for broadcasts the run, epoch and revision. */
   era: string;
   marks: LaneMarks<MarkKey>;
   nextAtMs: number;
@@ -46,6 +46,8 @@ export interface LanesInput {
   /** With follow-ups that are due. */
   dueBots: readonly RelayBot[];
   held: ReadonlySet<number>;
+  /** Of delivery's leases, by shard. */
+  ownerFences: readonly number[];
 }
 
 export class RelayLanes {
@@ -69,23 +71,35 @@ export class RelayLanes {
     return this.#byBot.get(botId) ?? [];
   }
 
-  /** Lanes stay as they are while they live; a new one, or one of another era, has published nothing. */
-  update({ running, botsByAccount, dueBots, held }: LanesInput): void {
+  /**
+   * Lanes stay as they are while they live; a new one, or one of another era, has published nothing. Neither has one whose
+   * bot another replica has taken over: what the one before had pulled may have died with it, and what is doubled by this is
+   * stale by its claim.
+   */
+  update({ running, botsByAccount, dueBots, held, ownerFences }: LanesInput): void {
     const known = this.#byKey;
     this.clear();
     if (held.has(ALL_BOTS)) return;
-    for (const bot of dueBots) if (!held.has(bot.botId)) this.#keep(known, bot, undefined);
+    const keep = (bot: RelayBot, broadcast?: RunningBroadcast) => {
+      if (!held.has(bot.botId)) this.#keep(known, bot, broadcast, ownerFences[shardOf(bot.botId)] ?? 0);
+    };
+    for (const bot of dueBots) keep(bot);
     for (const broadcast of running) {
       if (!maySend(broadcast)) continue;
-      for (const bot of botsByAccount.get(broadcast.accountId) ?? []) {
-        if (!held.has(bot.botId)) this.#keep(known, bot, broadcast);
-      }
+      for (const bot of botsByAccount.get(broadcast.accountId) ?? []) keep(bot, broadcast);
     }
   }
 
-  #keep(known: ReadonlyMap<string, Lane>, bot: RelayBot, broadcast: RunningBroadcast | undefined): void {
+  #keep(
+    known: ReadonlyMap<string, Lane>,
+    bot: RelayBot,
+    broadcast: RunningBroadcast | undefined,
+    ownerFence: number,
+  ): void {
     const key = laneKey(broadcast ? SendKind.broadcast : SendKind.followUp, bot.botId, broadcast?.sourceId ?? 0);
-    const era = broadcast ? `${broadcast.run}:${broadcast.epoch}:${broadcast.revision}` : "";
+    const era = broadcast
+      ? `${ownerFence}:${broadcast.run}:${broadcast.epoch}:${broadcast.revision}`
+      : String(ownerFence);
     const before = known.get(key);
     const lane = before?.era === era ? before : newLane(bot, era);
     lane.bot = bot;

@@ -2,6 +2,7 @@
 import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
+import { LeaseRole } from "#services/queue/leases.ts";
 
 /** A running broadcast, whether or not it may send now. */
 export interface RunningBroadcast {
@@ -38,6 +39,15 @@ export async function selectHeldBots(sql: Sql, offsetMs: number): Promise<number
     SELECT bot_id AS "botId" FROM lane
     WHERE hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms' ORDER BY bot_id`;
   return rows.map((row) => row.botId);
+}
+
+/** Fences of delivery's leases, by shard: one rises when another replica takes the shard's bots over. */
+export async function selectOwnerFences(sql: Sql): Promise<number[]> {
+  const rows = await sql<{ shard: number; fence: number }[]>`
+    SELECT shard, fence FROM shard_lease WHERE role = ${LeaseRole.delivery} AND shard < ${SHARD_COUNT}`;
+  const fences: number[] = Array(SHARD_COUNT).fill(0);
+  for (const { shard, fence } of rows) fences[shard] = fence;
+  return fences;
 }
 
 export interface RelayBot {

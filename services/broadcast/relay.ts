@@ -7,7 +7,7 @@
  * delivery says that half of it is done, or half should be gone at the bot's pace, the lane's time comes again. One bot's
  * window is shared by the broadcasts that run on it, and published in turns.
  *
- * A tick asks for the running broadcasts and the holds, which are few. The bots of the accounts that broadcast are read when
+ * A tick asks for the running broadcasts, the holds and delivery's leases, which are few. The bots of the accounts that broadcast are read when
  * a run or our shards have changed, and each second; the bots that have follow-ups due by the index of due rows. So bots for
  * which nothing is to be done cost nothing.
  *
@@ -135,13 +135,14 @@ export class Relay {
     const held = shards();
     if (held.length === 0) return this.#forgetAll();
     const offsetMs = this.#offsetMs();
-    const [running, heldBots] = await Promise.all([
+    const [running, heldBots, ownerFences] = await Promise.all([
       store.selectRunning(sql, offsetMs),
       store.selectHeldBots(sql, offsetMs),
+      store.selectOwnerFences(sql),
     ]);
     await this.#readBots(running, held);
     await this.#readDue(held, offsetMs);
-    this.#updateLanes(running, heldBots);
+    this.#updateLanes(running, heldBots, ownerFences);
     const now = clock.monotonicMs();
     await this.#refill([...this.#lanes.all()].filter((lane) => lane.nextAtMs <= now));
     await this.#review(now);
@@ -191,9 +192,9 @@ export class Relay {
     this.#due = { atMs: startedAt + restMs, bots, key };
   }
 
-  #updateLanes(running: RunningBroadcast[], heldBots: readonly number[]): void {
+  #updateLanes(running: RunningBroadcast[], heldBots: readonly number[], ownerFences: readonly number[]): void {
     const eras = running.map((b) => [b.sourceId, b.run, b.epoch, b.revision, maySend(b)]);
-    const key = JSON.stringify([eras, heldBots, this.#due.key]);
+    const key = JSON.stringify([eras, heldBots, ownerFences, this.#due.key]);
     if (key === this.#lanesKey) {
       // The same broadcasts in the same order; the room of their day and what was accepted may have changed.
       for (const [i, broadcast] of running.entries()) Object.assign(this.#running[i]!, broadcast);
@@ -202,7 +203,8 @@ export class Relay {
     this.#running = running;
     this.#lanesKey = key;
     const held = new Set(heldBots);
-    this.#lanes.update({ running, botsByAccount: this.#bots.byAccount, dueBots: this.#due.bots, held });
+    const { byAccount: botsByAccount } = this.#bots;
+    this.#lanes.update({ running, botsByAccount, dueBots: this.#due.bots, held, ownerFences });
   }
 
   async #refill(lanes: readonly Lane[]): Promise<void> {

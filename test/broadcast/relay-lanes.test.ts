@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Lane, lookAtOnce, planNextLook, RelayLanes } from "#services/broadcast/relay-lanes.ts";
 import type { RunningBroadcast } from "#services/broadcast/relay-store.ts";
-import { ALL_BOTS, SendKind } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
 
 const bot = { botId: 7, accountId: 1, messagesPerSecond: 30 };
 
@@ -13,8 +13,12 @@ function running(fields: Partial<RunningBroadcast> = {}): RunningBroadcast {
 function setup() {
   const lanes = new RelayLanes();
   const botsByAccount = new Map([[1, [bot]]]);
-  const update = (broadcasts: RunningBroadcast[], { held = [] as number[], dueBots = [] as (typeof bot)[] } = {}) => {
-    lanes.update({ running: broadcasts, botsByAccount, dueBots, held: new Set(held) });
+  const update = (
+    broadcasts: RunningBroadcast[],
+    { held = [] as number[], dueBots = [] as (typeof bot)[], fence = 1 } = {},
+  ) => {
+    const ownerFences = Array(SHARD_COUNT).fill(fence);
+    lanes.update({ running: broadcasts, botsByAccount, dueBots, held: new Set(held), ownerFences });
     return [...lanes.all()];
   };
   return { lanes, update };
@@ -42,6 +46,14 @@ describe("RelayLanes", () => {
       expect(next!.marks.size).toBe(0);
       lane = next;
     }
+  });
+
+  test("begins another when a replica takes the bot over", () => {
+    const { update } = setup();
+    const before = update([running()], { dueBots: [bot] });
+    const after = update([running()], { dueBots: [bot], fence: 2 });
+    expect(after).toHaveLength(2);
+    for (const [i, lane] of after.entries()) expect(lane).not.toBe(before[i]!);
   });
 
   test("has none for what may not send, is held, or has no bot here", () => {

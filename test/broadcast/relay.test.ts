@@ -3,7 +3,7 @@ import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import { Relay, type RelayOptions } from "#services/broadcast/relay.ts";
 import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
-import { ALL_BOTS, SendKind, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, SendReason, SHARD_COUNT, shardOf } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { eventually } from "#test/support/eventually.ts";
@@ -79,6 +79,17 @@ describe("the relay", () => {
       leadId: world.leads[0]!.id,
       entry: 0,
     });
+  });
+
+  test("publishes the window again when another delivery replica takes the bot over", async () => {
+    const world = await setup();
+    await world.addRunning();
+    const first = await world.round();
+    expect(await world.round(5_000)).toEqual([]);
+    const { sql } = databases.at(-1)!;
+    await sql`UPDATE shard_lease SET fence = fence + 1 WHERE role = 2 AND shard = ${shardOf(world.botId)}`;
+    expect(await world.round(100)).toEqual(first);
+    expect(await world.round(5_000)).toEqual([]);
   });
 
   test.each([
