@@ -21,8 +21,6 @@ const RETRY_AFTER_SECONDS = 3;
 /** Of its calls are answered 429: one in a second or so. */
 const PROBABILITY = 0.05;
 const SECONDS = { long: 60, short: 5 };
-/** Of their limit, in the least second of judging that is not noise. */
-const MIN_SHARE = 0.97;
 const REST_TIMEOUT_MS = 60_000;
 
 export const storm: Scenario = {
@@ -43,7 +41,7 @@ export const storm: Scenario = {
   },
 };
 
-async function runStorm(world: World, { seed, short }: ScenarioOptions, seconds: number): Promise<ScenarioReport> {
+async function runStorm(world: World, { seed }: ScenarioOptions, seconds: number): Promise<ScenarioReport> {
   const { cluster, owner } = world;
   const [unlucky, ...others] = owner.bots;
   await untilShared(cluster);
@@ -72,8 +70,8 @@ async function runStorm(world: World, { seed, short }: ScenarioOptions, seconds:
   // The record counts sends inside a pause; any other call of a bot that is only told to wait would be one as well.
   const otherCalls = met.calls - met.accepted - refused;
   if (otherCalls > 0) violations.push(`The bot made ${otherCalls} calls that were no sends.`);
+  // A figure and no violation: how fast this is says as much of the machine.
   const least = Math.min(...shares);
-  if (!short && least < MIN_SHARE) violations.push(`One of the others had ${rounded(100 * least, 1)} % of its limit.`);
   const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
   return {
     figures: {
