@@ -4,6 +4,7 @@
  */
 import type { KillAction, KillPoint } from "#services/platform/kill-points.ts";
 import type { Answer } from "#services/sandbox/script.ts";
+import { eventually } from "../support/eventually.ts";
 import { check, keepDeletedRows, type Verdict } from "./checker.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { DELIVERY_POINTS, RELAY_POINTS, RPC_POINTS } from "./faults.ts";
@@ -30,8 +31,10 @@ export interface PointReport extends Verdict {
 /** Points that only a second death makes a process pass: somebody's claims must have been left open. */
 const RESCUE: KillPoint[] = ["rescue.before-commit", "rescue.after-commit"];
 const REST_TIMEOUT_MS = 90_000;
-/** Past the lease, and past the rescue. */
-const FREEZE_MS = 17_000;
+/** Past the lease, and past the rescue by so much that a replica which did not freeze is the one that rescues. */
+const FREEZE_MS = 20_000;
+/** A commit may bring rest, and its process pass the point after it a moment later. */
+const LATE_PASS_MS = 3_000;
 
 /** Every point under both actions, a few to a system. */
 export function pointCases(): PointCase[] {
@@ -140,6 +143,9 @@ async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> 
   const rested = await untilRest(cluster, async () => (await owner.stateOf(main))?.state !== RUNNING, {
     timeoutMs: REST_TIMEOUT_MS,
   });
+  const wanted = [...one.delivery, ...one.broadcast, ...(one.afterwards === "" ? [] : [one.afterwards])];
+  const passedAll = () => wanted.every((point) => keeper.passed.has(point));
+  await eventually(passedAll, { timeoutMs: LATE_PASS_MS }).catch(() => {});
   await keeper.stop();
   const verdict = await check({
     sql: cluster.sql,
@@ -150,7 +156,6 @@ async function runArmed(cluster: Cluster, one: PointCase): Promise<PointReport> 
   });
   if (!rested) verdict.violations.unshift(`Not at rest after ${REST_TIMEOUT_MS / 1000} s.`);
   verdict.violations.push(...keeper.crashes);
-  const wanted = [...one.delivery, ...one.broadcast, ...(one.afterwards === "" ? [] : [one.afterwards])];
   return { ...verdict, missed: wanted.filter((point) => !keeper.passed.has(point)) };
 }
 
