@@ -67,6 +67,11 @@ export class RelayLanes {
     return this.#byKey.get(laneKey(job.kind, job.botId, job.sourceId));
   }
 
+  /** Bots that have lanes. */
+  get botCount(): number {
+    return this.#byBot.size;
+  }
+
   ofBot(botId: number): readonly Lane[] {
     return this.#byBot.get(botId) ?? [];
   }

@@ -18,7 +18,7 @@ import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { readCounters } from "#services/ledger/counters.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { SendKind } from "#services/ledger/send.ts";
+import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import { reviewBroadcast } from "./life-cycle.ts";
@@ -46,12 +46,19 @@ export interface RelayOptions {
   onError: (error: unknown) => void;
   /** Between ticks. Default 100. */
   tickMs?: number;
-  /** Messages of one bot that may be published and not claimed: seconds of its pace, and a bound. Defaults 10 and 2,000. */
+  /**
+   * Messages of one bot that may be published and not claimed: seconds of its pace, and a bound. Defaults 10 and 2,000; less
+   * where so many bots send that the stream could not hold them all.
+   */
   windowSeconds?: number;
   maxWindow?: number;
+  /** What the stream can hold, over all relays. Default 200,000: 16 MiB of messages of 72 bytes, less some. */
+  streamMessages?: number;
 }
 
 const MIN_WINDOW = 30;
+/** See `streamMessages`. Above what it can hold the stream drops the oldest. */
+const STREAM_MESSAGES = 200_000;
 /** Whether a broadcast is finished, or must pause, is asked this often. */
 const REVIEW_MS = 500;
 /** The bots of accounts that broadcast are read again after this, for their pace may have been changed. */
@@ -246,8 +253,10 @@ export class Relay {
   }
 
   #windowOf(bot: RelayBot): number {
-    const { windowSeconds = 10, maxWindow = 2_000 } = this.#options;
-    return Math.min(maxWindow, Math.max(MIN_WINDOW, Math.ceil(bot.messagesPerSecond * windowSeconds)));
+    const { windowSeconds = 10, maxWindow = 2_000, streamMessages = STREAM_MESSAGES, shards } = this.#options;
+    const window = Math.min(maxWindow, Math.max(MIN_WINDOW, Math.ceil(bot.messagesPerSecond * windowSeconds)));
+    const ours = (streamMessages * shards().length) / SHARD_COUNT;
+    return Math.max(1, Math.min(window, Math.floor(ours / this.#lanes.botCount)));
   }
 
   /** The head's jobs that are to be published now; also says when the lane's time comes again. */

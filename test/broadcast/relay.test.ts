@@ -66,6 +66,13 @@ async function setup({ relay: relayOptions, ...options }: WorldOptions & { relay
 const leadsOf = (jobs: SendJob[]) => jobs.map((job) => job.leadId);
 
 describe("the relay", () => {
+  test("gives each bot a smaller window where the stream could not hold all of them", async () => {
+    const world = await setup({ bots: 4, leads: 400, relay: { streamMessages: 100 } });
+    await world.addRunning();
+    const byBot = Map.groupBy(await world.round(), (job) => job.botId);
+    expect([...byBot.values()].map((jobs) => jobs.length)).toEqual([25, 25, 25, 25]);
+  });
+
   test("publishes the head of what is queued, at most the bot's window", async () => {
     const world = await setup();
     const id = await world.addRunning();
