@@ -63,8 +63,8 @@ export function platformToken(ground: Ground): string {
 
 /** Published and not yet claimed over all lanes: half a second of the fastest delivery. */
 const LIFTED_WINDOW = 4_000;
-/** Without a pace, delivery takes what a lane has at once: enough of it for the turns of the other lanes. */
-const SMALLEST_WINDOW = 80;
+/** Without a pace, delivery takes what a lane has at once: enough of it for the turns of the others. At 30 a second it is 300. */
+const SMALLEST_WINDOW = 200;
 /** Many small windows still have to fit into the stream. */
 const LARGEST_SUM = 40_000;
 const LIFTED_TICK_MS = 50;

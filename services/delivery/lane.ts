@@ -34,7 +34,7 @@ export interface LaneOptions {
 
 /** Requests on the wire: as many as pace × latency asks for, twice over, within these bounds. */
 const MIN_IN_FLIGHT = 4;
-const MAX_IN_FLIGHT = 500;
+const MAX_IN_FLIGHT = 1_000;
 const FIRST_LATENCY_MS = 200;
 /** Weight of the newest latency in the moving average. */
 const LATENCY_WEIGHT = 0.1;
