@@ -8,9 +8,10 @@ import { SendReason } from "#services/ledger/send.ts";
 import type { SendResult } from "#services/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
-import type { Lane } from "./lane.ts";
+import type { Lane, PlacedSend } from "./lane.ts";
 import { composeMessage, type OutgoingMessage } from "./message.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
+import type { Place } from "./pacer.ts";
 import type { Attachment, BotApi } from "./telegram.ts";
 
 /** Makes one request with or without an attachment. */
@@ -35,6 +36,15 @@ export interface Attempt {
   tokenSealed?: true;
 }
 
+/** What of a claimed send and its place an attempt needs. */
+type WrittenSend = Pick<PlacedSend, "send" | "place">;
+
+interface Wire {
+  written: boolean;
+  /** Until a request has taken it. */
+  place: Place | undefined;
+}
+
 /** A fault of ours before the request was written (media that cannot be read, a message that cannot be composed). */
 const FAULT_RETRY_MS = 5_000;
 
@@ -45,11 +55,11 @@ const REFUSED_RETRY_MS = 1_000;
 const PLACE_KEPT_MS = 4;
 
 /** Sends what has just taken its place in the lane's pace. Never rejects. */
-export async function attemptSend(lane: Lane, send: ClaimedSend, options: AttemptOptions): Promise<Attempt> {
+export async function attemptSend(lane: Lane, { send, place }: WrittenSend, options: AttemptOptions): Promise<Attempt> {
   const { clock, onError, openToken, attach } = options;
   const obstacle = options.obstacle(lane);
   if (obstacle !== undefined) return { result: { result: "putBack", reason: obstacle } };
-  const wire = { written: false, placedAtMs: clock.monotonicMs() };
+  const wire: Wire = { written: false, place };
   try {
     const token = tokenOf(send, openToken);
     if (token === undefined) return { result: { result: "putBack", reason: SendReason.botRefused }, tokenSealed: true };
@@ -78,40 +88,31 @@ function faultResult(written: boolean): SendResult {
     : { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
 }
 
-function delivery(
-  lane: Lane,
-  token: string,
-  message: OutgoingMessage,
-  wire: { written: boolean; placedAtMs: number },
-  options: AttemptOptions,
-): Deliver {
+function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wire, options: AttemptOptions): Deliver {
   const { api, clock } = options;
   return async (attachment) => {
     // Sends with media may have waited for their file, and may make a second request: that takes a place of its own.
-    if (clock.monotonicMs() - wire.placedAtMs > PLACE_KEPT_MS) await takePlace(lane, clock);
+    const { place: kept } = wire;
+    const place = kept && clock.monotonicMs() - kept.atMs <= PLACE_KEPT_MS ? kept : await takePlace(lane, clock);
     const obstacle = options.obstacle(lane);
     if (obstacle !== undefined) return { outcome: "postponed", reason: obstacle };
     const startedAt = clock.monotonicMs();
     wire.written = true;
-    wire.placedAtMs = Number.NEGATIVE_INFINITY;
+    wire.place = undefined;
     killPoint("request.before");
-    const sending = api.send(token, message, attachment);
-    lane.pacer.wrote(clock.monotonicMs());
-    const outcome = outcomeOf(await sending);
+    const onWritten = () => lane.pacer.wrote(place, clock.monotonicMs());
+    const outcome = outcomeOf(await api.send(token, message, attachment, onWritten));
     killPoint("request.after");
     if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
     return outcome;
   };
 }
 
-async function takePlace(lane: Lane, clock: Clock): Promise<void> {
+async function takePlace(lane: Lane, clock: Clock): Promise<Place> {
   for (;;) {
     const now = clock.monotonicMs();
     const waitMs = lane.pacer.nextAt(now) - now;
-    if (waitMs <= 0) {
-      lane.pacer.record(now);
-      return;
-    }
+    if (waitMs <= 0) return lane.pacer.record(now);
     await clock.sleep(waitMs);
   }
 }

@@ -33,12 +33,13 @@ export class TimeoutError extends Error {
 export interface Connections {
   /**
    * One POST of JSON, made once.
+   * @param onWritten called when the request goes onto its connection.
    * @returns what the answer's JSON holds, whatever its HTTP status.
    * @throws NotConnectedError, CutError, TimeoutError, or a SyntaxError where the answer is no JSON. None names the URL.
    */
-  post(path: string, json: string, timeoutMs: number): Promise<unknown>;
+  post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<unknown>;
   /** For grammY, which makes the requests that upload files; gives up when its signal says so. */
-  fetch: typeof fetch;
+  fetch(onWritten?: () => void): typeof fetch;
 }
 
 /** Connections that wait for their next request; more are closed. */
@@ -55,15 +56,16 @@ const CONNECTING = new Set(["connect", "getaddrinfo"]);
 export function createConnections(apiRoot: string): Connections {
   const { protocol, origin, hostname, port, pathname } = new URL(apiRoot);
   const root = pathname.replace(/\/$/, "");
-  const client = protocol === "https:" ? https : http;
+  const [client, connected] = protocol === "https:" ? [https, "secureConnect"] : [http, "connect"];
   const agent = new client.Agent({ keepAlive: true, maxFreeSockets: MAX_IDLE_CONNECTIONS, timeout: IDLE_MS });
   const target = { agent, hostname: unbracketed(hostname), port: port || undefined, method: "POST" };
 
-  async function post(path: string, json: string, timeoutMs: number): Promise<unknown> {
+  async function post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<unknown> {
     const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(json) };
     const request = client.request({ ...target, path: root + path, headers });
     const timer = setTimeout(() => giveUp(request), timeoutMs);
     const answer = answerTo(request);
+    if (onWritten) whenConnected(request, connected, onWritten);
     request.end(json);
     try {
       return JSON.parse(await answer);
@@ -72,11 +74,12 @@ export function createConnections(apiRoot: string): Connections {
     }
   }
 
-  async function stream(url: string, { headers, body, signal }: StreamInit) {
+  async function stream(url: string, { headers, body, signal }: StreamInit, onWritten?: () => void) {
     const request = client.request({ ...target, path: url.slice(origin.length), headers });
     const abort = () => giveUp(request);
     signal.addEventListener("abort", abort, { once: true });
     const answer = answerTo(request);
+    if (onWritten) whenConnected(request, connected, onWritten);
     // What fails while the body is read is told by grammY, which aborts.
     if (typeof body === "string") request.end(body);
     else body.pipe(request);
@@ -84,7 +87,10 @@ export function createConnections(apiRoot: string): Connections {
     return { json: () => JSON.parse(text) };
   }
 
-  return { post, fetch: stream as unknown as typeof fetch };
+  return {
+    post,
+    fetch: (onWritten) => ((url: string, init: StreamInit) => stream(url, init, onWritten)) as unknown as typeof fetch,
+  };
 }
 
 /** What grammY gives its `fetch`. */
@@ -97,6 +103,13 @@ interface StreamInit {
 /** URL keeps the brackets of an IPv6 address, which no resolver knows. */
 function unbracketed(hostname: string): string {
   return hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
+}
+
+function whenConnected(request: http.ClientRequest, connected: string, then: () => void): void {
+  request.once("socket", (socket) => {
+    if (socket.connecting) socket.once(connected, then);
+    else then();
+  });
 }
 
 /** While it is connecting nothing has been written, however long that took. */

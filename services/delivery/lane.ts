@@ -11,7 +11,8 @@
  */
 import { type ClaimedSend, keyOf, type SendJob } from "#services/ledger/claim.ts";
 import { SendKind, SendReason, shardOf } from "#services/ledger/send.ts";
-import { ChatPacer, Pacer } from "./pacer.ts";
+import type { Jitter } from "./jitter.ts";
+import { ChatPacer, Pacer, type Place } from "./pacer.ts";
 
 /** A job that came by JetStream, with its acknowledgement. */
 export interface QueuedJob {
@@ -26,10 +27,17 @@ export interface ReadySend {
   ack: () => void;
 }
 
+/** A send that is to be written now. */
+export interface PlacedSend extends ReadySend {
+  place: Place;
+}
+
 export interface LaneOptions {
   limit: number;
   guardMs?: number;
   chatIntervalMs?: number;
+  /** What all bots have learnt of it. */
+  jitter?: Jitter;
 }
 
 /** Requests on the wire: as many as pace × latency asks for, twice over, within these bounds. */
@@ -152,14 +160,13 @@ export class Lane {
   }
 
   /** Takes the first ready send whose chat is free, and its place in the pace: the request is to be written now. */
-  takeReady(nowMs: number): ReadySend | undefined {
+  takeReady(nowMs: number): PlacedSend | undefined {
     if (this.holdAt(nowMs) !== undefined || this.pacer.nextAt(nowMs) > nowMs) return undefined;
     const index = this.#ready.findIndex(({ send }) => this.#chats.nextAt(send.chatId) <= nowMs);
     if (index < 0) return undefined;
     const [item] = this.#ready.splice(index, 1);
-    this.pacer.record(nowMs);
     this.#chats.record(item!.send.chatId, nowMs);
-    return item;
+    return { ...item!, place: this.pacer.record(nowMs) };
   }
 
   /** Everything that is claimed and not written, for putting it back. */

@@ -1,3 +1,4 @@
+import { SharedJitter } from "./jitter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 
 /** A lane that nothing was in for this long is forgotten, with its pace: its window is long over. */
@@ -8,9 +9,13 @@ const FORGET_INTERVAL_MS = 15_000;
 /** The lanes of the bots that have had work lately, in the order in which they are served. */
 export class Lanes {
   readonly #byBot = new Map<number, Lane>();
+  readonly #options: LaneOptions;
+  readonly #jitter = new SharedJitter();
   #forgotAtMs = 0;
 
-  constructor(readonly options: LaneOptions) {}
+  constructor(options: Omit<LaneOptions, "jitter">) {
+    this.#options = { ...options, jitter: this.#jitter };
+  }
 
   values(): Iterable<Lane> {
     return this.#byBot.values();
@@ -22,10 +27,17 @@ export class Lanes {
 
   /** The bot's lane, made if there is none. */
   use(botId: number, nowMs: number): Lane {
-    const lane = this.#byBot.get(botId) ?? new Lane(botId, this.options);
+    const lane = this.#byBot.get(botId) ?? new Lane(botId, this.#options);
     lane.usedAtMs = nowMs;
     this.#byBot.set(botId, lane);
     return lane;
+  }
+
+  /** A 429: nothing of the lane is written before `resumeMs`, and what it teaches is learnt. */
+  rateLimited(lane: Lane, nowMs: number, resumeMs: number): void {
+    lane.pacer.slowDown(nowMs, resumeMs);
+    lane.rateLimitedUntilMs = Math.max(lane.rateLimitedUntilMs, resumeMs);
+    this.#jitter.note(lane.botId, nowMs);
   }
 
   ofShards(shards: Iterable<number>): Lane[] {

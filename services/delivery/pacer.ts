@@ -9,13 +9,20 @@
  *   after a stall those that are behind follow at four times the pace, as far as the window allows. All at once they would come
  *   at once again in every second that follows, because a full window repeats its own pattern. After a second without a
  *   send nothing is behind: a new plan begins.
+ *
+ * What counts for the Bot API is when a request arrives. The window counts from when it was really written, which on a new
+ * connection is after its handshakes. Jitter beyond that shows only as a 429: the guard grows by it, and shrinks slowly. A 429
+ * soon after that means that the limit is lower than we think, and the pace falls.
  */
+import { Jitter } from "./jitter.ts";
 
 export interface PacerOptions {
   /** Messages in any second; Infinity lifts the pace. */
   limit: number;
   /** Added to the plan's second, against jitter on the way. With 8 ms a bot reaches 99.2 % of its limit. */
   guardMs?: number;
+  /** What all bots have learnt; added to the guard where this one has learnt less. */
+  jitter?: Jitter;
 }
 
 const SECOND_MS = 1000;
@@ -34,27 +41,39 @@ const MAX_BEHIND_MS = SECOND_MS;
  */
 const CATCH_UP_SPACING = 0.25;
 
-/** What a 429 leaves of the pace, how low it can go, and how much of the full pace comes back per second. */
+/** A 429 this soon after the last one's end is not for jitter. */
+const SOON_MS = 5_000;
+
+/** What such a 429 leaves of the pace, how low it can go, and how much of the full pace comes back per second. */
 const SLOW_DOWN = 0.75;
 const SLOWEST = 0.1;
 const RECOVERY_PER_SECOND = 0.01;
 
+/** One send's place in the window. */
+export interface Place {
+  atMs: number;
+}
+
 export class Pacer {
   #limit: number;
   readonly #guardMs: number;
-  /** Moments of sends, oldest first; those before `#first` are forgotten. */
-  #sentAt: number[] = [];
+  /** Sends, oldest first; those before `#first` are forgotten. */
+  #sent: Place[] = [];
   #first = 0;
   /** The next place in the plan; it lies in the past while the bot is behind. */
   #plannedMs = Number.NEGATIVE_INFINITY;
   #spacedMs = Number.NEGATIVE_INFINITY;
   #factor = 1;
+  /** What the guard has grown by. */
+  readonly #own = new Jitter();
+  readonly #shared: Jitter | undefined;
   /** From when the factor recovers. */
   #slowUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PacerOptions) {
     this.#limit = options.limit;
     this.#guardMs = options.guardMs ?? DEFAULT_GUARD_MS;
+    this.#shared = options.jitter;
   }
 
   get limit(): number {
@@ -74,57 +93,77 @@ export class Pacer {
   /** The earliest moment for the next send; not after `nowMs` means now. */
   nextAt(nowMs: number): number {
     if (this.#limit === Number.POSITIVE_INFINITY) return nowMs;
-    return Math.max(this.#windowFreeAt(), this.#plannedMs, this.#spacedMs);
+    return Math.max(this.#windowFreeAt(nowMs), this.#plannedMs, this.#spacedMs);
   }
 
   /** When a second has passed since the last send: from then on somebody else may send for this bot. */
   quietAt(): number {
-    return (this.#sentAt.at(-1) ?? Number.NEGATIVE_INFINITY) + this.#windowMs;
+    const last = this.#sent.at(-1)?.atMs;
+    return last === undefined ? Number.NEGATIVE_INFINITY : last + this.#windowMs(last);
   }
 
   /** A request is being written at this moment, which is not before `nextAt`. */
-  record(nowMs: number): void {
-    if (this.#limit === Number.POSITIVE_INFINITY) return;
-    this.#forget(nowMs - this.#windowMs);
-    const isBusy = this.#first < this.#sentAt.length;
-    this.#sentAt.push(nowMs);
-    const intervalMs = (SECOND_MS + this.#guardMs) / this.rate(nowMs);
+  record(nowMs: number): Place {
+    const place = { atMs: nowMs };
+    if (this.#limit === Number.POSITIVE_INFINITY) return place;
+    this.#forget(nowMs - this.#windowMs(nowMs));
+    const isBusy = this.#first < this.#sent.length;
+    this.#insert(place);
+    const intervalMs = (SECOND_MS + this.#guardAt(nowMs)) / this.rate(nowMs);
     const due = isBusy ? Math.max(this.#plannedMs, nowMs - MAX_BEHIND_MS) : nowMs;
     this.#plannedMs = due + intervalMs;
     this.#spacedMs = nowMs + Math.max(0, intervalMs * CATCH_UP_SPACING - TIMER_SLACK_MS);
+    return place;
   }
 
   /**
-   * The request whose place was recorded last has just been written. A process that was kept from running in between has
-   * written it late, and the window counts from then.
+   * The request of this place has just been written: later than recorded where its connection had to be opened, or this
+   * process was kept from running. The window counts from now.
    */
-  wrote(nowMs: number): void {
-    const last = this.#sentAt.length - 1;
-    if (last >= this.#first && nowMs > this.#sentAt[last]!) this.#sentAt[last] = nowMs;
+  wrote(place: Place, nowMs: number): void {
+    if (nowMs <= place.atMs || this.#limit === Number.POSITIVE_INFINITY) return;
+    const index = this.#sent.lastIndexOf(place);
+    if (index >= this.#first) this.#sent.splice(index, 1);
+    place.atMs = nowMs;
+    this.#insert(place);
   }
 
   /**
-   * The Bot API said 429 and wants no call before `resumeMs`: slower from then on, and back to full pace over the next
-   * half minute. The 429s of one burst count once.
+   * The Bot API said 429 and wants no call before `resumeMs`: from then on with a wider guard, and if that was not enough
+   * slower, back to full pace over the next half minute. The 429s of one burst count once.
    */
   slowDown(nowMs: number, resumeMs = nowMs): void {
-    if (nowMs >= this.#slowUntilMs) this.#factor = Math.max(SLOWEST, this.#factorAt(nowMs) * SLOW_DOWN);
+    if (nowMs >= this.#slowUntilMs) {
+      if (nowMs < this.#slowUntilMs + SOON_MS) this.#factor = Math.max(SLOWEST, this.#factorAt(nowMs) * SLOW_DOWN);
+      else this.#factor = this.#factorAt(nowMs);
+      this.#own.grow(nowMs, Math.max(resumeMs, nowMs + SECOND_MS));
+    }
     this.#slowUntilMs = Math.max(this.#slowUntilMs, resumeMs, nowMs + SECOND_MS);
   }
 
-  get #windowMs(): number {
-    return SECOND_MS + Math.max(0, this.#guardMs - TIMER_SLACK_MS);
+  #guardAt(nowMs: number): number {
+    return this.#guardMs + Math.max(this.#own.at(nowMs), this.#shared?.at(nowMs) ?? 0);
   }
 
-  #windowFreeAt(): number {
-    const blocking = this.#sentAt.length - this.#limit;
-    return blocking < this.#first ? Number.NEGATIVE_INFINITY : this.#sentAt[blocking]! + this.#windowMs;
+  #windowMs(nowMs: number): number {
+    return SECOND_MS + Math.max(0, this.#guardAt(nowMs) - TIMER_SLACK_MS);
+  }
+
+  #windowFreeAt(nowMs: number): number {
+    const blocking = this.#sent.length - this.#limit;
+    return blocking < this.#first ? Number.NEGATIVE_INFINITY : this.#sent[blocking]!.atMs + this.#windowMs(nowMs);
+  }
+
+  #insert(place: Place): void {
+    let index = this.#sent.length;
+    while (index > this.#first && this.#sent[index - 1]!.atMs > place.atMs) index--;
+    this.#sent.splice(index, 0, place);
   }
 
   #forget(untilMs: number): void {
-    while (this.#first < this.#sentAt.length && this.#sentAt[this.#first]! <= untilMs) this.#first++;
-    if (this.#first <= 64 || this.#first * 2 < this.#sentAt.length) return;
-    this.#sentAt = this.#sentAt.slice(this.#first);
+    while (this.#first < this.#sent.length && this.#sent[this.#first]!.atMs <= untilMs) this.#first++;
+    if (this.#first <= 64 || this.#first * 2 < this.#sent.length) return;
+    this.#sent = this.#sent.slice(this.#first);
     this.#first = 0;
   }
 

@@ -14,7 +14,8 @@ export type Attachment = { fileId: string } | { fileName: string; open: () => As
 
 /** What delivery needs of the Bot API. */
 export interface BotApi {
-  send(token: string, message: OutgoingMessage, attachment?: Attachment): Promise<BotApiReply>;
+  /** @param onWritten called when the request goes onto its connection, which may have to be opened before. */
+  send(token: string, message: OutgoingMessage, attachment?: Attachment, onWritten?: () => void): Promise<BotApiReply>;
   /** Points a bot's webhook somewhere; Telegram sends the secret back with every update. */
   setWebhook(token: string, url: string, secret: string): Promise<BotApiReply>;
   /** Whether the Bot API is well and knows the bot. */
@@ -40,17 +41,27 @@ export function createBotApi(options: BotApiOptions): BotApi {
   const connections = createConnections(apiRoot);
 
   /** Never rejects. */
-  function call<M extends Method>(token: string, method: M, payload: Payload<M>): Promise<BotApiReply> {
-    const answer = connections.post(`/bot${token}/${method}`, JSON.stringify(payload), timeoutMs);
+  function call<M extends Method>(
+    token: string,
+    method: M,
+    payload: Payload<M>,
+    onWritten?: () => void,
+  ): Promise<BotApiReply> {
+    const answer = connections.post(`/bot${token}/${method}`, JSON.stringify(payload), timeoutMs, onWritten);
     return answer.then((json) => replyOf(json, token), lostReply);
   }
 
-  async function upload(token: string, message: OutgoingMessage, file: InputFile): Promise<BotApiReply> {
+  async function upload(
+    token: string,
+    message: OutgoingMessage,
+    file: InputFile,
+    onWritten?: () => void,
+  ): Promise<BotApiReply> {
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), uploadTimeoutMs);
     // Our own deadline is the shorter one.
     const timeoutSeconds = uploadTimeoutMs / 1000 + 5;
-    const { raw } = new Api(token, { apiRoot, timeoutSeconds, fetch: connections.fetch });
+    const { raw } = new Api(token, { apiRoot, timeoutSeconds, fetch: connections.fetch(onWritten) });
     try {
       const body = { ...captionOf(message), ...fileField(message, file) };
       const signal = deadline.signal as never; // grammY's types want its own polyfill of AbortSignal.
@@ -65,13 +76,14 @@ export function createBotApi(options: BotApiOptions): BotApi {
   }
 
   return {
-    send: (token, message, attachment) => {
+    send: (token, message, attachment, onWritten) => {
       const { chatId: chat_id, text, entities, keyboard: reply_markup } = message;
-      if (attachment === undefined) return call(token, "sendMessage", { chat_id, text, entities, reply_markup });
+      if (attachment === undefined)
+        return call(token, "sendMessage", { chat_id, text, entities, reply_markup }, onWritten);
       if (!("fileId" in attachment))
-        return upload(token, message, new InputFile(attachment.open(), attachment.fileName));
+        return upload(token, message, new InputFile(attachment.open(), attachment.fileName), onWritten);
       const body = { ...captionOf(message), ...fileField(message, attachment.fileId) };
-      return "photo" in body ? call(token, "sendPhoto", body) : call(token, "sendVideo", body);
+      return "photo" in body ? call(token, "sendPhoto", body, onWritten) : call(token, "sendVideo", body, onWritten);
     },
     setWebhook: (token, url, secret_token) =>
       call(token, "setWebhook", { url, secret_token, allowed_updates: [...WEBHOOK_UPDATES] }),

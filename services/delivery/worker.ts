@@ -22,7 +22,7 @@ import type { Clock } from "#services/platform/clock.ts";
 import { type Attempt, type AttemptOptions, attemptSend } from "./attempt.ts";
 import { Claims } from "./claims.ts";
 import { Holds } from "./holds.ts";
-import type { Lane, QueuedJob, ReadySend } from "./lane.ts";
+import type { Lane, PlacedSend, QueuedJob, ReadySend } from "./lane.ts";
 import { Lanes } from "./lanes.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Settler } from "./settler.ts";
@@ -265,10 +265,10 @@ export class Worker {
     );
   }
 
-  async #deliver(lane: Lane, item: ReadySend): Promise<void> {
+  async #deliver(lane: Lane, item: PlacedSend): Promise<void> {
     lane.inFlight++;
     this.#inFlight++;
-    const attempt = await attemptSend(lane, item.send, this.#attempt);
+    const attempt = await attemptSend(lane, item, this.#attempt);
     lane.inFlight--;
     this.#inFlight--;
     this.#open--;
@@ -312,8 +312,7 @@ export class Worker {
   #rateLimited(lane: Lane, retryAfterSeconds: number): void {
     const forMs = Holds.rateLimitMs(retryAfterSeconds);
     const now = this.#options.clock.monotonicMs();
-    lane.pacer.slowDown(now, now + forMs);
-    lane.rateLimitedUntilMs = Math.max(lane.rateLimitedUntilMs, now + forMs);
+    this.#lanes.rateLimited(lane, now, now + forMs);
     this.#options.holds.rateLimited(lane.botId, retryAfterSeconds);
     this.#hold(lane, forMs, SendReason.rateLimited);
   }

@@ -119,15 +119,42 @@ describe("Pacer", () => {
     for (const gap of gaps(after)) expect(gap).toBeCloseTo(1008 / 30, 6);
   });
 
-  test("is slower after a 429, once for all of one burst, and recovers", () => {
+  test("takes a first 429 for jitter, once for all of one burst: its guard grows, and shrinks slowly", () => {
     const pacer = new Pacer({ limit: 30 });
     for (const at of [1_000, 1_020, 1_050]) pacer.slowDown(at, 4_000);
-    expect(pacer.rate(4_000)).toBeCloseTo(22.5, 6);
-    expect(sendAll(pacer, { fromMs: 4_000, untilMs: 5_000 }).length).toBeLessThan(24);
+    expect(pacer.rate(4_000)).toBe(30);
+    const [first, second] = gaps(sendAll(pacer, { fromMs: 4_000, untilMs: 5_000 }));
+    expect(first).toBeCloseTo((1_000 + 8 + 16) / 30, 6);
+    expect(second).toBeCloseTo(first!, 3);
+    pacer.slowDown(30_000);
+    expect(gaps(sendAll(pacer, { fromMs: 31_000, untilMs: 31_100 }))[0]).toBeCloseTo(
+      (1_008 + 1.5 * (16 - 1.3)) / 30,
+      2,
+    );
+    expect(gaps(sendAll(pacer, { fromMs: 900_000, untilMs: 900_100 }))[0]).toBeCloseTo(1_008 / 30, 6);
+  });
+
+  test("takes 429s that do not end for a lower limit, and recovers", () => {
+    const pacer = new Pacer({ limit: 30 });
+    pacer.slowDown(1_000, 4_000);
     pacer.slowDown(5_100, 6_100);
-    expect(pacer.rate(6_100)).toBeCloseTo(30 * (0.75 + 0.011) * 0.75, 2);
+    expect(pacer.rate(6_100)).toBeCloseTo(30 * 0.75, 6);
+    pacer.slowDown(7_100, 8_100);
+    expect(pacer.rate(8_100)).toBeCloseTo(30 * (0.75 + 0.01) * 0.75, 6);
     expect(pacer.rate(30_000)).toBeLessThan(30);
     expect(pacer.rate(60_000)).toBe(30);
+  });
+
+  test("counts a send from when it was written, however late that was", () => {
+    const pacer = new Pacer({ limit: 2 });
+    const [first, second] = [pacer.record(0), pacer.record(504)];
+    pacer.wrote(first!, 700);
+    pacer.wrote(second!, 504);
+    expect(pacer.nextAt(1_008)).toBe(504 + 1_006);
+    pacer.record(1_510);
+    expect(pacer.nextAt(1_510)).toBe(700 + 1_006);
+    pacer.wrote(first!, 1_900);
+    expect(pacer.nextAt(1_706)).toBe(1_510 + 1_006);
   });
 
   test("never stops altogether, however many 429s there are", () => {
