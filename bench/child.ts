@@ -18,6 +18,8 @@ interface Answer {
 
 const root = join(import.meta.dirname, "..");
 const drainMs = 30_000;
+/** For a child whose parent is gone. */
+const ABANDONED_MS = 5_000;
 
 /**
  * Starts a script of `bench/processes/` and waits until it is ready. With BENCH_PROFILE=<script> its processor profile is
@@ -66,6 +68,11 @@ export function answerParent(
   stop: () => Promise<void> = async () => {},
 ): void {
   const end = () => void stop().then(() => process.exit(0));
+  // Whoever is gone may have taken Postgres along, and what waits for that would wait for ever.
+  const abandoned = () => {
+    setTimeout(() => process.exit(1), ABANDONED_MS);
+    end();
+  };
   process.on("message", ({ id, call, argument }: { id: number; call: string; argument: never }) => {
     const answer = async () => await calls[call]!(argument);
     answer().then(
@@ -74,6 +81,6 @@ export function answerParent(
     );
   });
   process.once("SIGTERM", end);
-  process.once("disconnect", end);
+  process.once("disconnect", abandoned);
   process.send!({ id: 0 });
 }
