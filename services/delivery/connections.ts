@@ -81,8 +81,7 @@ export function createConnections(apiRoot: string): Connections {
     const answer = answerTo(request);
     if (onWritten) whenConnected(request, connected, onWritten);
     // What fails while the body is read is told by grammY, which aborts.
-    if (typeof body === "string") request.end(body);
-    else body.pipe(request);
+    body.pipe(request);
     const text = await answer.finally(() => signal.removeEventListener("abort", abort));
     return { json: () => JSON.parse(text) };
   }
@@ -93,10 +92,10 @@ export function createConnections(apiRoot: string): Connections {
   };
 }
 
-/** What grammY gives its `fetch`. */
+/** What grammY gives its `fetch` for an upload. */
 interface StreamInit {
   headers: Record<string, string>;
-  body: string | Readable;
+  body: Readable;
   signal: AbortSignal;
 }
 
