@@ -8,6 +8,7 @@ import { createForger } from "./forger.ts";
 import { Keeper } from "./keeper.ts";
 import { createOwner, Tags } from "./owner.ts";
 import { createRandom } from "./random.ts";
+import { untilRest } from "./rest.ts";
 
 export interface RunOptions {
   seed: number;
@@ -162,18 +163,16 @@ class Run {
 
   /** Nothing on the wire, nothing queued but what the cap holds back, and every broadcast ended. */
   async #untilRest(settled: () => Promise<boolean>): Promise<boolean> {
-    const deadline = performance.now() + REST_TIMEOUT_MS;
-    while (performance.now() < deadline) {
-      const ended = await settled();
-      const [row] = await this.#cluster.sql<{ open: number; followUps: number }[]>`
-        SELECT count(*) FILTER (WHERE state = 1)::int AS open,
-          count(*) FILTER (WHERE state = 0 AND kind = 2)::int AS "followUps" FROM send`;
-      const [cap] = await this.#cluster.sql<{ reached: boolean }[]>`
+    const { sql } = this.#cluster;
+    const ended = async () => {
+      if (!(await settled())) return false;
+      const [row] = await sql<{ followUps: number }[]>`
+        SELECT count(*)::int AS "followUps" FROM send WHERE state = 0 AND kind = 2`;
+      const [cap] = await sql<{ reached: boolean }[]>`
         SELECT coalesce(bool_and(q.used >= t.daily_cap), false) AS reached FROM account a
         JOIN tariff t ON t.id = a.tariff_id AND t.daily_cap > 0 LEFT JOIN quota_day q ON q.account_id = a.id`;
-      if (ended && row!.open === 0 && row!.followUps === 0 && cap!.reached) return true;
-      await Bun.sleep(250);
-    }
-    return false;
+      return row!.followUps === 0 && cap!.reached;
+    };
+    return await untilRest(this.#cluster, ended, { timeoutMs: REST_TIMEOUT_MS });
   }
 }

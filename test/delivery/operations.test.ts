@@ -115,6 +115,24 @@ describe("a restored database", () => {
   });
 });
 
+describe("a database that was failed over without loss", () => {
+  test("is held until that is said, and then sends what was queued", async () => {
+    const { delivery } = stack.platform;
+    const { start, read, received } = await startedBroadcast(3);
+    await delivery.holdAll({});
+    await start();
+    await stack.sql`UPDATE database_identity SET identity = 'another timeline'`;
+    expect(await new RestoreGuard(stack.sql).check()).toBe(true);
+
+    expect((await delivery.acceptRestore({ nothingLost: true })).unconfirmed).toBe(0n);
+
+    await eventually(async () => (await read()).status === 2);
+    expect(await read()).toMatchObject({ sent: 3, failed: 0, queued: 0 });
+    expect(await received()).toBe(3);
+    await expectConsistent(stack.sql);
+  });
+});
+
 describe("SetWebhook", () => {
   test("says that the system has no public address", async () => {
     const { botId } = await createCustomer(stack);

@@ -134,7 +134,7 @@ describe("Worker", () => {
     expect([broadcast.state, broadcast.pauseReason === ""]).toEqual([4, false]);
     expect(await world.counters(id)).toMatchObject({ queued: 8, failed: 0, sending: 0 });
     expect((await world.control.totals()).refused).toBe(5);
-    expect(world.unsent).toHaveLength(5);
+    await eventually(() => world.unsent.length === 5);
     await expectConsistent(world.sql);
   });
 
