@@ -1,5 +1,6 @@
 /** The ledger's statements, one function each. Transactions and their order of locks are in claim.ts and settle.ts. */
 import type { TransactionSql } from "#services/database/client.ts";
+import { column } from "./column.ts";
 import { ALL_BOTS, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
 import { CURRENT_TIMELINE } from "./timeline.ts";
 
@@ -155,14 +156,6 @@ export async function addQuota(
     FROM unnest(${sorted.map((c) => c.accountId)}::bigint[], ${sorted.map((c) => c.day)}::date[],
       ${sorted.map((c) => c.used)}::int[]) AS k (account_id, day, used)
     WHERE q.account_id = k.account_id AND q.day = k.day`;
-}
-
-/**
- * One field of many rows as one array parameter, for `::text::bigint[]` and the like: postgres.js looks at each element of
- * an array for what must be escaped, and here they are thousands a second.
- */
-function column<Field extends string>(rows: readonly Record<Field, number | null>[], field: Field): string {
-  return `{${rows.map((row) => row[field] ?? "NULL").join(",")}}`;
 }
 
 /** The jobs and the open gates, as columns for unnest. */
