@@ -54,8 +54,8 @@ export interface Delivery {
   stop(): Promise<void>;
 }
 
-const RESCUE_TICK_MS = 1_000;
-const RESTORE_TICK_MS = 1_000;
+/** Between looks for claims to rescue, and for a database that was restored. */
+const LEDGER_TICK_MS = 1_000;
 const RESTORED = "the database was restored or failed over: all sending is held";
 /** After the send's timeout, before its claim may be rescued: time for the result to be written. */
 const RESCUE_MARGIN_MS = 5_000;
@@ -146,20 +146,18 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     intake.open(acquired.filter((shard) => leases.holds(shard)));
   }
 
-  async function rescueForever(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const rescued = await rescueSends(sql).catch(onError);
-      if (rescued) log.warn({ rescued }, "claims whose owner was silent are unconfirmed now");
-      await clock.sleep(RESCUE_TICK_MS, signal);
-    }
+  async function lookAfterLedger(): Promise<void> {
+    const before = restored;
+    restored = await restores.check();
+    if (restored && !before) log.error(RESTORED);
+    const rescued = await rescueSends(sql);
+    if (rescued > 0) log.warn({ rescued }, "claims whose owner was silent are unconfirmed now");
   }
 
-  async function lookForRestores(signal: AbortSignal): Promise<void> {
+  async function lookAfterLedgerForever(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const before = restored;
-      restored = await restores.check().catch(() => restored);
-      if (restored && !before) log.error(RESTORED);
-      await clock.sleep(RESTORE_TICK_MS, signal);
+      await lookAfterLedger().catch(onError);
+      await clock.sleep(LEDGER_TICK_MS, signal);
     }
   }
 
@@ -192,7 +190,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     start: () => {
       leases.start();
       worker.start();
-      loops.push(rescueForever(stopping.signal), lookForRestores(stopping.signal), holds.run(stopping.signal));
+      loops.push(lookAfterLedgerForever(stopping.signal), holds.run(stopping.signal));
     },
     stop: () => {
       stopped ??= stopAll();
