@@ -1,6 +1,12 @@
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, connect, createServer as createTcpServer, type Server, type Socket } from "node:net";
-import { universalServerRequestFromFetch, universalServerResponseToFetch } from "@connectrpc/connect/protocol";
+import {
+  readAllBytes,
+  type UniversalServerRequest,
+  type UniversalServerResponse,
+  universalServerRequestFromFetch,
+  universalServerResponseToFetch,
+} from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "./log.ts";
 import type { Dispatch } from "./rpc-dispatch.ts";
@@ -31,6 +37,11 @@ const loopback = "127.0.0.1";
 const firstBytesTimeoutMs = 30_000;
 /** Bun's longest; a unary call ends within its deadline, streams are exempt. */
 const idleTimeoutSeconds = 255;
+const httpVersion = "1.1";
+/** Types of calls that may stream; unary Connect calls have plain ones. */
+const streamingType = /^application\/(connect\+|grpc)/;
+/** A body that says it is no longer than this is read at once, which costs Bun a fraction of reading it as a stream. */
+const wholeBodyBytes = 64 * 1024;
 
 /**
  * Opens the port. `Bun.serve` is twice as fast as `node:http2` on HTTP/1.1 and sends no HTTP/2 trailers, which gRPC
@@ -126,10 +137,12 @@ function serveHttp1({ dispatch, log }: RpcListenerOptions) {
     // answer with an empty 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     fetch: async (request, server) => {
-      const type = request.headers.get("content-type") ?? "";
-      // Unary Connect calls have plain types. The rest may stream, and a quiet stream must not be cut.
-      if (/^application\/(connect\+|grpc)/.test(type)) server.timeout(request, 0);
-      const response = await dispatch(universalServerRequestFromFetch(request, { httpVersion: "1.1" }));
+      if (!streamingType.test(request.headers.get("content-type") ?? "")) {
+        return await wholeResponse(await dispatch(wholeRequest(request)));
+      }
+      // A quiet stream must not be cut.
+      server.timeout(request, 0);
+      const response = await dispatch(universalServerRequestFromFetch(request, { httpVersion }));
       return universalServerResponseToFetch(response);
     },
     error: (error) => {
@@ -137,6 +150,26 @@ function serveHttp1({ dispatch, log }: RpcListenerOptions) {
       return new Response("Something went wrong on our side.\n", { status: 500 });
     },
   });
+}
+
+/** As the runtime's own conversion, but for a short body, which is read in one piece when it is asked for. */
+function wholeRequest(request: Request): UniversalServerRequest {
+  const length = request.headers.get("content-length");
+  if (length === null || !(Number(length) <= wholeBodyBytes)) {
+    return universalServerRequestFromFetch(request, { httpVersion });
+  }
+  const { method, url, headers: header, signal } = request;
+  return { httpVersion, method, url, header, signal, body: readAtOnce(request) };
+}
+
+async function* readAtOnce(request: Request): AsyncGenerator<Uint8Array> {
+  yield await request.bytes();
+}
+
+/** A response in one piece: Bun writes a streamed one in several, at twice the cost of the whole call. */
+async function wholeResponse({ status, header, body }: UniversalServerResponse): Promise<Response> {
+  const bytes = body && (await readAllBytes(body, Number.MAX_SAFE_INTEGER));
+  return new Response(bytes, { status, headers: header });
 }
 
 function serveHttp2(sessions: Set<ServerHttp2Session>, { dispatch, log }: RpcListenerOptions): Http2Server {
