@@ -22,17 +22,21 @@ const drainMs = 30_000;
 const ABANDONED_MS = 5_000;
 
 /**
- * Starts a script of `bench/processes/` and waits until it is ready. With BENCH_PROFILE=<script> its processor profile is
+ * Starts a script of `bench/processes/`, with this environment besides the bench's own, and waits until it is ready. With BENCH_PROFILE=<script> its processor profile is
  * written to the working directory when it ends.
  */
-export async function startChild(script: string, options: object = {}): Promise<Child> {
+export async function startChild(
+  script: string,
+  options: object = {},
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Child> {
   const profile = process.env.BENCH_PROFILE === script ? ["--cpu-prof"] : [];
   const waiting = new Map<number, PromiseWithResolvers<unknown>>();
   const ready = Promise.withResolvers<unknown>();
   waiting.set(0, ready);
   const child = Bun.spawn([process.execPath, ...profile, join(root, "bench/processes", `${script}.ts`)], {
     cwd: profile.length > 0 ? process.cwd() : root,
-    env: { ...process.env, BENCH_OPTIONS: JSON.stringify(options) },
+    env: { ...environment, ...process.env, BENCH_OPTIONS: JSON.stringify(options) },
     stdin: "ignore",
     stdout: "inherit",
     stderr: "inherit",

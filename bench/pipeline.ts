@@ -4,6 +4,7 @@ import { Type } from "@sinclair/typebox";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import type { BackgroundOptions } from "#services/broadcast/background.ts";
 import type { Sql } from "#services/database/client.ts";
+import { deliveryHeap } from "#services/delivery/heap.ts";
 import { SHARD_COUNT } from "#services/ledger/send.ts";
 import { readConfig, secretKeysVar } from "#services/platform/config.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
@@ -86,12 +87,11 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const shared = { databaseUrl: database.url, natsUrl: nats.url };
   const relay = options.relay ?? (lifted ? liftedRelay(bots) : undefined);
   const delivery = withDelivery
-    ? await startChild("delivery", {
-        ...shared,
-        apiRoot,
-        secretKeys: ground.secretKeys,
-        unlimited: lifted,
-      } satisfies DeliveryChildOptions)
+    ? await startChild(
+        "delivery",
+        { ...shared, apiRoot, secretKeys: ground.secretKeys, unlimited: lifted } satisfies DeliveryChildOptions,
+        deliveryHeap,
+      )
     : undefined;
   const broadcastChild = await startChild("broadcast", {
     ...shared,

@@ -1,3 +1,4 @@
+import { deliveryHeap } from "#services/delivery/heap.ts";
 import type { RpcToken } from "#services/platform/config.ts";
 import { dataPaths, type PortName, portVariable, type Settings } from "./settings.ts";
 
@@ -57,6 +58,7 @@ export function planServices(settings: Settings, ground: Ground): PlannedProcess
     SECRET_KEYS: ground.secretKeys ?? settings.environment.SECRET_KEYS ?? "",
   };
   const delivery = {
+    ...deliveryHeap,
     ...backend,
     SERVICE_BOT_TOKEN:
       settings.environment.SERVICE_BOT_TOKEN ?? (settings.telegramApiRoot === undefined ? sandboxServiceBotToken : ""),

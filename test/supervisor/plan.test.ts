@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { deliveryHeap } from "#services/delivery/heap.ts";
 import { planSandbox, planServices } from "#services/supervisor/plan.ts";
 import { readSettings } from "#services/supervisor/settings.ts";
 
@@ -34,6 +35,13 @@ describe("planServices", () => {
       DATABASE_URL: "postgres://u:p@127.0.0.1:5/leadcast",
     });
     expect(envOf("delivery").SERVICE_BOT_TOKEN).toMatch(/^\d{5,}:[\w-]{30,}$/);
+  });
+
+  test("bounds delivery's heap and nobody else's, unless the environment says how", () => {
+    const bound = "BUN_JSC_heapGrowthMaxIncrease";
+    expect(plan().envOf("delivery")).toMatchObject(deliveryHeap);
+    expect(plan().envOf("broadcast")).not.toHaveProperty(bound);
+    expect(plan({ [bound]: "2" }).envOf("delivery")[bound]).toBe("2");
   });
 
   test("leaves alone what the environment decides", () => {
