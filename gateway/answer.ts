@@ -10,10 +10,11 @@ import type { Call, Endpoint } from "./endpoint.ts";
 import { readForm } from "./form.ts";
 import type { Handler, Trace } from "./observe.ts";
 import { RestError, restErrorFrom } from "./rest-error.ts";
-import { resolveSession } from "./session.ts";
+import type { ResolveSession } from "./session.ts";
 
 export interface AnswerOptions {
   readonly clients: GatewayClients;
+  readonly resolveSession: ResolveSession;
   readonly log: Logger;
 }
 
@@ -46,12 +47,12 @@ function unknownCall(request: Request, endpoints: readonly Endpoint[]): string {
 async function enveloped(
   request: Request,
   trace: Trace,
-  { clients, log }: AnswerOptions,
+  { clients, resolveSession, log }: AnswerOptions,
   work: (call: Call) => Promise<unknown>,
 ): Promise<Response> {
   try {
     const options = callOptionsFor(trace.requestId);
-    const { accountId } = await resolveSession(request, clients, options);
+    const { accountId } = await resolveSession(request, options);
     trace.accountId = accountId;
     const data = await work({ accountId, clients, options });
     trace.outcome = "ok";

@@ -12,6 +12,7 @@ import { campEndpoints } from "./routes/camp.ts";
 import { docsRoutes } from "./routes/docs.ts";
 import { mediaEndpoints } from "./routes/media.ts";
 import { createTelegramHandler } from "./routes/telegram.ts";
+import { createSessions } from "./session.ts";
 
 /** Every documented call, in the order of the API reference. */
 export const endpoints: readonly Endpoint[] = [...campEndpoints, ...broadcastEndpoints, ...mediaEndpoints];
@@ -35,7 +36,7 @@ const hidden = { detail: { hide: true } } as const;
 export function createGateway({ clients, log, publicUrl, metrics, clock = systemClock }: GatewayOptions) {
   const measured = metrics ?? createMetrics("gateway");
   const observe = createObserver({ log, registry: measured.registry, clock });
-  const api = apiRoutes(observe, { clients, log });
+  const api = apiRoutes(observe, { clients, resolveSession: createSessions(clients.account), log });
   const document = JSON.stringify(openApiDocument(api, publicUrl));
   return new Elysia({ name: "gateway", strictPath: true })
     .use(api)
