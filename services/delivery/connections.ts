@@ -118,17 +118,22 @@ function giveUp(request: http.ClientRequest): void {
 
 function answerTo(request: http.ClientRequest): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let answered = false;
   request.on("response", (response) => {
     const chunks: Buffer[] = [];
     response.on("data", (chunk: Buffer) => chunks.push(chunk));
     response.on("end", () => {
-      if (response.complete) resolve(textOf(chunks));
+      if (!response.complete) return;
+      answered = true;
+      resolve(textOf(chunks));
     });
     response.on("error", (error) => reject(faultOf(error)));
   });
   request.on("error", (error) => reject(faultOf(error)));
   // Also after an answer that was not complete.
-  request.on("close", () => reject(new CutError()));
+  request.on("close", () => {
+    if (!answered) reject(new CutError());
+  });
   return promise;
 }
 

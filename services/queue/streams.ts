@@ -22,7 +22,7 @@ const NANOS_PER_MS = 1_000_000;
 /** A message older than this says nothing that the relay has not said again since. */
 const MAX_AGE_MS = 120_000;
 
-/** Some 100,000 messages: more than the windows of thousands of bots. */
+/** Some 200,000 messages, which the relay's windows keep within. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Delivery acks within the lane's window of about 10 s; a message that comes a second time is stale by its claim. */

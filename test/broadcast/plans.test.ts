@@ -1,4 +1,4 @@
-/** Hot statements must find what they need by the index that was made for it, under any plan that Postgres may cache. */
+/** Hot statements must find what they need by the index that was made for it, even by a plan that knows no parameters. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import { selectBotsWithDue, selectBroadcastHeads, selectDueFollowUps } from "#services/broadcast/relay-store.ts";
@@ -33,8 +33,8 @@ interface PlanNode {
 }
 
 /**
- * How Postgres reads each table in the statement that `run` makes, which has `text` in it: the plan that is made for any
- * parameters, as every prepared statement may come to have.
+ * How Postgres reads each table in the statement that `run` makes, which has `text` in it, by the plan that is made for any
+ * parameters. Ours are planned for theirs each time (see createDatabase), which can only be better.
  */
 async function scansOf(text: string, run: (tx: TransactionSql) => Promise<unknown>): Promise<string[]> {
   return await world.sql.begin(async (tx) => {
