@@ -3,7 +3,7 @@
  * million, of which the same few are due. The two plans are to touch the same number of pages, give or take one.
  */
 import { selectDueFollowUps } from "#services/broadcast/relay-store.ts";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { SendKind } from "#services/ledger/send.ts";
 import { createGround } from "./ground.ts";
 
@@ -37,8 +37,8 @@ export async function explainDue(sql: Sql, scheduled: number, options: DuePlanOp
   const lanes = Array.from({ length: bots }, (_, i) => ({ botId: i + 1, limit: 300 }));
   const explained = explaining(sql);
   // The first one fills the caches.
-  await selectDueFollowUps(explained.sql, lanes, 0);
-  await selectDueFollowUps(explained.sql, lanes, 0);
+  await selectDueFollowUps(explained.tx, lanes, 0);
+  await selectDueFollowUps(explained.tx, lanes, 0);
   const lines = explained.lines();
   return { scheduled, due, lines, executionMs: numberIn(lines, /Execution Time: ([\d.]+)/), pages: pagesOf(lines) };
 }
@@ -60,7 +60,7 @@ async function insertFollowUps(sql: Sql, { count, bots, fromLead, spreadSeconds 
 }
 
 /** The client with every statement explained instead of answered, so that what is explained is the product's own text. */
-function explaining(sql: Sql): { sql: Sql; lines: () => string[] } {
+function explaining(sql: Sql): { tx: TransactionSql; lines: () => string[] } {
   let latest: string[] = [];
   const explain = async (strings: readonly string[], values: never[]) => {
     const text = ["EXPLAIN (ANALYZE, BUFFERS) ", ...strings.slice(1)];
@@ -71,7 +71,7 @@ function explaining(sql: Sql): { sql: Sql; lines: () => string[] } {
     return [];
   };
   const proxy = new Proxy(sql, { apply: (_, __, [strings, ...values]) => explain(strings, values as never[]) });
-  return { sql: proxy, lines: () => latest };
+  return { tx: proxy as unknown as TransactionSql, lines: () => latest };
 }
 
 function numberIn(lines: readonly string[], pattern: RegExp): number {

@@ -1,5 +1,8 @@
-/** What the relay asks Postgres. The predicate *sendable now* stands here as the claim applies it (services/ledger/store.ts). */
-import type { Sql } from "#services/database/client.ts";
+/**
+ * What the relay asks Postgres. What reads the ledger takes a transaction of it (services/ledger/transaction.ts), whose plans
+ * are made for the ledger as it is. The predicate *sendable now* stands here as the claim applies it (services/ledger/store.ts).
+ */
+import type { Sql, TransactionSql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
 import { LeaseRole } from "#services/queue/leases.ts";
@@ -68,9 +71,9 @@ export async function selectBotsOfAccounts(sql: Sql, accountIds: number[], shard
  * scheduled for later or overdue; none at all where nothing is scheduled for anybody. OFFSET keeps the planner from
  * reading all that is due of all bots instead, and ORDER BY from looking for the first one through the whole ledger.
  */
-export async function selectBotsWithDue(sql: Sql, shards: number[], offsetMs: number): Promise<RelayBot[]> {
-  const queued = sql.unsafe(`state = ${SendState.queued} AND kind = ${SendKind.followUp}`);
-  return await sql<RelayBot[]>`
+export async function selectBotsWithDue(tx: TransactionSql, shards: number[], offsetMs: number): Promise<RelayBot[]> {
+  const queued = tx.unsafe(`state = ${SendState.queued} AND kind = ${SendKind.followUp}`);
+  return await tx<RelayBot[]>`
     SELECT b.id AS "botId", b.account_id AS "accountId", b.messages_per_second AS "messagesPerSecond" FROM bot b
     WHERE (SELECT bot_id FROM send WHERE ${queued} ORDER BY bot_id LIMIT 1) IS NOT NULL
       AND b.id % ${SHARD_COUNT} = ANY(${shards}::bigint[])
@@ -89,12 +92,16 @@ export interface BroadcastLane {
 }
 
 /** The first sendable leads of each lane, by id, at most `limit` each; one array per lane, in order. */
-export async function selectBroadcastHeads(sql: Sql, lanes: BroadcastLane[], offsetMs: number): Promise<number[][]> {
-  const rows = await sql<{ leads: number[] }[]>`
+export async function selectBroadcastHeads(
+  tx: TransactionSql,
+  lanes: BroadcastLane[],
+  offsetMs: number,
+): Promise<number[][]> {
+  const rows = await tx<{ leads: number[] }[]>`
     SELECT ARRAY(
       SELECT s.lead_id FROM send s
-      WHERE s.source_id = k.source_id AND s.bot_id = k.bot_id AND s.state = ${sql.unsafe(String(SendState.queued))}
-        AND s.kind = ${sql.unsafe(String(SendKind.broadcast))} AND s.run = k.run
+      WHERE s.source_id = k.source_id AND s.bot_id = k.bot_id AND s.state = ${tx.unsafe(String(SendState.queued))}
+        AND s.kind = ${tx.unsafe(String(SendKind.broadcast))} AND s.run = k.run
         AND (s.due_at IS NULL OR s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms')
         AND (s.fault_revision < k.revision OR k.accepted_revision >= k.revision)
       ORDER BY s.lead_id LIMIT k.n) AS leads
@@ -108,17 +115,17 @@ export async function selectBroadcastHeads(sql: Sql, lanes: BroadcastLane[], off
 
 /** Due follow-ups of each bot, oldest first, at most `limit` each. */
 export async function selectDueFollowUps(
-  sql: Sql,
+  tx: TransactionSql,
   lanes: { botId: number; limit: number }[],
   offsetMs: number,
 ): Promise<SendJob[]> {
-  const rows = await sql<Omit<SendJob, "kind">[]>`
+  const rows = await tx<Omit<SendJob, "kind">[]>`
     SELECT k.bot_id AS "botId", f.source_id AS "sourceId", f.lead_id AS "leadId", f.entry
     FROM unnest(${lanes.map((l) => l.botId)}::bigint[], ${lanes.map((l) => l.limit)}::int[]) AS k (bot_id, n)
     CROSS JOIN LATERAL (
       SELECT s.source_id, s.lead_id, s.entry FROM send s
-      WHERE s.bot_id = k.bot_id AND s.state = ${sql.unsafe(String(SendState.queued))}
-        AND s.kind = ${sql.unsafe(String(SendKind.followUp))}
+      WHERE s.bot_id = k.bot_id AND s.state = ${tx.unsafe(String(SendState.queued))}
+        AND s.kind = ${tx.unsafe(String(SendKind.followUp))}
         AND s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms'
       ORDER BY s.due_at LIMIT k.n) AS f`;
   return rows.map((row) => ({ ...row, kind: SendKind.followUp }));

@@ -19,6 +19,7 @@ import type { SendJob } from "#services/ledger/claim.ts";
 import { readCounters } from "#services/ledger/counters.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
 import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
+import { inTransaction } from "#services/ledger/transaction.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import { reviewBroadcast } from "./life-cycle.ts";
@@ -192,7 +193,7 @@ export class Relay {
     const { sql, clock } = this.#options;
     const startedAt = clock.monotonicMs();
     if (startedAt < this.#due.atMs) return;
-    const bots = await store.selectBotsWithDue(sql, [...shards], offsetMs);
+    const bots = await inTransaction(sql, (tx) => store.selectBotsWithDue(tx, [...shards], offsetMs));
     const tookMs = clock.monotonicMs() - startedAt;
     const restMs = Math.min(DUE_MS.max, Math.max(DUE_MS.min, tookMs * DUE_MS.perMsTaken));
     const key = bots.map(({ botId, messagesPerSecond }) => `${botId}:${messagesPerSecond}`).join();
@@ -223,10 +224,8 @@ export class Relay {
   async #refillFollowUps(lanes: readonly Lane[]): Promise<void> {
     if (lanes.length === 0) return;
     const wanted = lanes.map(({ bot }) => ({ botId: bot.botId, limit: this.#windowOf(bot) }));
-    const byBot = Map.groupBy(
-      await store.selectDueFollowUps(this.#options.sql, wanted, this.#offsetMs()),
-      (job) => job.botId,
-    );
+    const due = await inTransaction(this.#options.sql, (tx) => store.selectDueFollowUps(tx, wanted, this.#offsetMs()));
+    const byBot = Map.groupBy(due, (job) => job.botId);
     const batch = lanes.flatMap((lane, i) => {
       const head = byBot.get(lane.bot.botId) ?? [];
       return this.#unpublished(lane, head, { headLength: head.length, limit: wanted[i]!.limit });
@@ -241,7 +240,9 @@ export class Relay {
       const limit = Math.max(1, Math.min(room, this.#windowOf(bot)));
       return { sourceId, botId: bot.botId, run, revision, acceptedRevision, limit };
     });
-    const heads = await store.selectBroadcastHeads(this.#options.sql, wanted, this.#offsetMs());
+    const heads = await inTransaction(this.#options.sql, (tx) =>
+      store.selectBroadcastHeads(tx, wanted, this.#offsetMs()),
+    );
     for (const [i, lane] of lanes.entries()) lane.headLength = heads[i]!.length;
     const perLane = lanes.map((lane, i) => {
       const { sourceId, botId, limit } = wanted[i]!;

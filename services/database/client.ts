@@ -36,12 +36,6 @@ export interface DatabaseOptions {
   patienceMs?: number;
 }
 
-/**
- * A plan that is kept was made for the tables as they were when it was made, and stays until somebody analyzes them: one
- * from before the first large Start would read the whole ledger for each claim. Planning anew costs some 0.03 ms.
- */
-const PLAN_CACHE_MODE = "force_custom_plan";
-
 const PATIENCE_MS = 300_000;
 /** For the answers to a close that was asked for, and for a greeting. */
 const CLOSE_TIMEOUT_SECONDS = 5;
@@ -80,15 +74,10 @@ export function createDatabase(options: DatabaseOptions): Database {
 
 function connect(options: DatabaseOptions, watch: (connection: WatchedConnection) => void): Sql {
   let shown = 0;
-  const prepare = options.prepare ?? true;
   const settings = {
     max: options.maxConnections ?? 10,
-    prepare,
-    connection: {
-      application_name: options.applicationName ?? "leadcast",
-      // Statements that are not prepared are planned each time anyway, and older poolers refuse a setting.
-      ...(prepare ? { plan_cache_mode: PLAN_CACHE_MODE } : {}),
-    },
+    prepare: options.prepare ?? true,
+    connection: { application_name: options.applicationName ?? "leadcast" },
     connect_timeout: 5,
     // A connection that broke is tried again soon: sending waits for it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),

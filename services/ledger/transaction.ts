@@ -12,6 +12,16 @@ const ATTEMPTS = 5;
 const IDLE_TIMEOUT_MS = 3_000;
 
 /**
+ * For this transaction only, as behind a pooler the session is nobody's. The plans: one that is kept was made for the tables as
+ * they were then and stays until somebody analyzes them, so one from before the first large Start would read the whole
+ * ledger for each claim.
+ */
+const SETTINGS = [
+  `SET LOCAL idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}`,
+  "SET LOCAL plan_cache_mode = force_custom_plan",
+].join("; ");
+
+/**
  * Runs a transaction, again where Postgres itself broke it off to end a deadlock. Locks are taken in one order
  * everywhere, so this is a safety net and not a way of working.
  */
@@ -26,9 +36,9 @@ export async function inTransaction<T>(sql: Sql, work: (tx: TransactionSql) => P
   }
 }
 
-/** For this transaction only, as behind a pooler the session is nobody's; on its way together with the first statement. */
+/** The settings are on their way together with the first statement. */
 async function bounded<T>(tx: TransactionSql, work: (tx: TransactionSql) => Promise<T>): Promise<T> {
-  const bound = tx.unsafe(`SET LOCAL idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}`).execute();
-  const [result] = await Promise.all([work(tx), bound]);
+  const set = tx.unsafe(SETTINGS).execute();
+  const [result] = await Promise.all([work(tx), set]);
   return result;
 }

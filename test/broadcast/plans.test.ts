@@ -34,7 +34,7 @@ interface PlanNode {
 
 /**
  * How Postgres reads each table in the statement that `run` makes, which has `text` in it, by the plan that is made for any
- * parameters. Ours are planned for theirs each time (see createDatabase), which can only be better.
+ * parameters. Those of the ledger are planned for theirs each time (see inTransaction), which can only be better.
  */
 async function scansOf(text: string, run: (tx: TransactionSql) => Promise<unknown>): Promise<string[]> {
   return await world.sql.begin(async (tx) => {
@@ -71,19 +71,19 @@ describe("the plan", () => {
   test("of the relay's heads reads send_queued", async () => {
     const { sourceId } = await world.broadcast(broadcastId);
     const lane = { sourceId, botId: world.botId, run: 1, revision: 1, acceptedRevision: 0, limit: 300 };
-    const scans = await scansOf("AS leads", (tx) => selectBroadcastHeads(tx as never, [lane], 0));
+    const scans = await scansOf("AS leads", (tx) => selectBroadcastHeads(tx, [lane], 0));
     expect(scans).toEqual(["send_queued"]);
   });
 
   test("of due follow-ups reads send_due", async () => {
     const scans = await scansOf("f.source_id AS", (tx) =>
-      selectDueFollowUps(tx as never, [{ botId: world.botId, limit: 300 }], 0),
+      selectDueFollowUps(tx, [{ botId: world.botId, limit: 300 }], 0),
     );
     expect(scans).toEqual(["send_due"]);
   });
 
   test("of the bots with due follow-ups reads send_due", async () => {
-    const scans = await scansOf("OFFSET 0", (tx) => selectBotsWithDue(tx as never, [0, 1, 2], 0));
+    const scans = await scansOf("OFFSET 0", (tx) => selectBotsWithDue(tx, [0, 1, 2], 0));
     expect(new Set(scans)).toEqual(new Set(["send_due", "all of bot"]));
   });
 

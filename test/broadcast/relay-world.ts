@@ -1,7 +1,7 @@
 import { afterEach } from "bun:test";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import { Relay, type RelayOptions } from "#services/broadcast/relay.ts";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { SHARD_COUNT } from "#services/ledger/send.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
@@ -12,14 +12,17 @@ export const allShards = Array.from({ length: SHARD_COUNT }, (_, shard) => shard
 
 export const leadsOf = (jobs: SendJob[]) => jobs.map((job) => job.leadId);
 
-/** Counts the statements that have `text` in them. */
+/** Counts the statements that have `text` in them, in transactions and outside. */
 export function counting(sql: Sql, text: string): { sql: Sql; count: () => number } {
   let count = 0;
-  const apply = (target: Sql, self: unknown, parts: [readonly string[], ...unknown[]]) => {
+  const apply = (target: object, self: unknown, parts: [readonly string[], ...unknown[]]) => {
     if (parts[0].join("").includes(text)) count++;
-    return Reflect.apply(target, self, parts);
+    return Reflect.apply(target as () => unknown, self, parts);
   };
-  return { sql: new Proxy(sql, { apply }) as Sql, count: () => count };
+  const begin = (options: string, work: (tx: TransactionSql) => unknown) =>
+    sql.begin(options, (tx) => work(new Proxy(tx, { apply })));
+  const get = (target: Sql, name: string | symbol) => (name === "begin" ? begin : Reflect.get(target, name));
+  return { sql: new Proxy(sql, { apply, get }) as Sql, count: () => count };
 }
 
 /** For one test file: makes worlds, and takes them away after each test, when their rows and counters agree. */

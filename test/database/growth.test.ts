@@ -8,6 +8,7 @@ import { selectBotsWithDue, selectBroadcastHeads, selectDueFollowUps } from "#se
 import type { LeadInput } from "#services/campaign/lead.ts";
 import { putLeads } from "#services/campaign/put-leads.ts";
 import { createDatabase, type Database, type Sql } from "#services/database/client.ts";
+import { inTransaction } from "#services/ledger/transaction.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { claimedOf, createWorld, type World } from "#test/support/world.ts";
 
@@ -59,9 +60,9 @@ async function statementsOf(world: World, id: number) {
   let next = 0;
   let chat = 1_000_000_000;
   return {
-    heads: () => selectBroadcastHeads(sql, lanes, 0),
-    "due follow-ups": () => selectDueFollowUps(sql, lanes, 0),
-    "bots with due follow-ups": () => selectBotsWithDue(sql, shards, 0),
+    heads: () => inTransaction(sql, (tx) => selectBroadcastHeads(tx, lanes, 0)),
+    "due follow-ups": () => inTransaction(sql, (tx) => selectDueFollowUps(tx, lanes, 0)),
+    "bots with due follow-ups": () => inTransaction(sql, (tx) => selectBotsWithDue(tx, shards, 0)),
     "claim and settle": async () => {
       const answers = await world.claim(jobs.slice(next, next + 10));
       next += 10;
