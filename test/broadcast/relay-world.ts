@@ -20,7 +20,7 @@ export function counting(sql: Sql, text: string): { sql: Sql; count: () => numbe
     return Reflect.apply(target as () => unknown, self, parts);
   };
   const begin = (options: string, work: (tx: TransactionSql) => unknown) =>
-    sql.begin(options, (tx) => work(new Proxy(tx, { apply })));
+    sql.begin(options, (tx) => work(new Proxy(tx, { apply }) as TransactionSql));
   const get = (target: Sql, name: string | symbol) => (name === "begin" ? begin : Reflect.get(target, name));
   return { sql: new Proxy(sql, { apply, get }) as Sql, count: () => count };
 }
