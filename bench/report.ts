@@ -74,7 +74,7 @@ function section({ row, figures }: RowResult, rounds: number): string {
   const notes = figures.flatMap((figure) => (figure.notes ? [`- ${figure.name}: ${figure.notes}.`] : []));
   return `## ${row.name}
 
-${machine()}, ${new Date().toISOString().slice(0, 10)}, ${rounds} rounds.
+${machine()}, ${new Date().toISOString().slice(0, 10)}, ${rounds} ${rounds === 1 ? "round" : "rounds"}.
 
 | | ours | floor | ratio (spread) | goal | |
 | --- | --- | --- | --- | --- | --- |

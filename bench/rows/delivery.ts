@@ -16,8 +16,8 @@ export const delivery: Row = {
   name: "delivery",
   limits: `\
 Processor time: delivery, Postgres, \`nats-server\`, the relay and the Bot API share the cores that the bare loop and the Bot API
-have to themselves; the line below each figure says who used how much. The floor takes some 46 µs of both cores a message, so half
-of it leaves 91. The durable steps alone, Postgres, \`nats-server\` and the relay, take 53 of them with one bot and 94 with 200, before
+have to themselves; the line below each figure says who used how much. The floor takes some 48 µs of both cores a message, so half
+of it leaves 96. The durable steps alone, Postgres, \`nats-server\` and the relay, take 69 of them with one bot and 100 with 200, before
 delivery has read, claimed, sent and settled anything. Delivery's own profile is flat: a quarter is the HTTP request, a quarter
 postgres.js, a tenth the NATS client; nothing else is above 3 %. A claim of up to 500 sends is eight statements in four round trips
 between BEGIN and COMMIT, a settle two in two.`,

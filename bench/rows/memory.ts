@@ -13,7 +13,8 @@ export const memory: Row = {
   onlyByName: true,
   limits: `\
 Delivery keeps the jobs that it has pulled and the sends on the wire, both bounded, and the stream keeps at most the windows; its
-files are at most the stream's 16 MB of messages and what its consumers know of them.`,
+files are at most the stream's 16 MB of messages and what its consumers know of them. With 20 bots; with 200, which have ten times as
+many jobs waiting, delivery stays below 190 MB. Without the bound on its heap it took 270 and 310 MB.`,
   run: async ({ ground, quick, say }) => {
     const leads = quick ? 500 : 1_000_000;
     const bots = quick ? 2 : 20;
