@@ -21,8 +21,8 @@ export const rest: Row = {
 Processor time in three processes instead of one: the gateway makes two calls for each request, one that resolves the session and
 one that does the work. The statements are the same four on both sides; what is added is twice an RPC, on its client's side and on
 its server's, and its line in the log. An RPC costs its server some 130 µs, of which the second hop inside the process (one port for
-HTTP/1.1 and HTTP/2) is 20, log and metrics are 30. All 32 are of one session here: requests that come at once share its lookup, some
-three to one; with a session each, account takes some 140 µs a request instead of 90.`,
+HTTP/1.1 and HTTP/2) is 20, log and metrics are 30. All 32 are of one session here, and requests that come
+at once share its lookup; with a session each, account would be asked for each.`,
   run: async ({ ground, quick, rounds, say }) => {
     const requests = quick ? 100 : 6_000;
     const [database, nats] = await Promise.all([ground.createDatabase(), ground.startNats()]);
