@@ -70,6 +70,8 @@ describe("a 429", () => {
     world.offer((await world.jobs(id)).slice(0, 1));
     await eventually(() => world.outcomes.includes("rateLimited"));
     world.worker.release(world.botId);
+    // Until the first one is put back it is no job.
+    await eventually(async () => (await world.jobs(id)).length === 4);
     world.offer(await world.jobs(id));
     await eventually(() => world.unsent.length >= 5);
     await sendAll(world, id);
