@@ -30,14 +30,20 @@ export class TimeoutError extends Error {
   }
 }
 
+export interface HttpAnswer {
+  status: number;
+  /** The header as it came. */
+  retryAfter: string | undefined;
+  text: string;
+}
+
 export interface Connections {
   /**
    * One POST of JSON, made once.
    * @param onWritten called when the request goes onto its connection.
-   * @returns what the answer's JSON holds, whatever its HTTP status.
-   * @throws NotConnectedError, CutError, TimeoutError, or a SyntaxError where the answer is no JSON. None names the URL.
+   * @throws NotConnectedError, CutError, or TimeoutError. None names the URL.
    */
-  post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<unknown>;
+  post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<HttpAnswer>;
   /** For grammY, which makes the requests that upload files; gives up when its signal says so. */
   fetch(onWritten?: () => void): typeof fetch;
 }
@@ -60,7 +66,7 @@ export function createConnections(apiRoot: string): Connections {
   const agent = new client.Agent({ keepAlive: true, maxFreeSockets: MAX_IDLE_CONNECTIONS, timeout: IDLE_MS });
   const target = { agent, hostname: unbracketed(hostname), port: port || undefined, method: "POST" };
 
-  async function post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<unknown> {
+  async function post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<HttpAnswer> {
     const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(json) };
     const request = client.request({ ...target, path: root + path, headers });
     const timer = setTimeout(() => giveUp(request), timeoutMs);
@@ -68,7 +74,7 @@ export function createConnections(apiRoot: string): Connections {
     if (onWritten) whenConnected(request, connected, onWritten);
     request.end(json);
     try {
-      return JSON.parse(await answer);
+      return await answer;
     } finally {
       clearTimeout(timer);
     }
@@ -82,7 +88,7 @@ export function createConnections(apiRoot: string): Connections {
     if (onWritten) whenConnected(request, connected, onWritten);
     // What fails while the body is read is told by grammY, which aborts.
     body.pipe(request);
-    const text = await answer.finally(() => signal.removeEventListener("abort", abort));
+    const { text } = await answer.finally(() => signal.removeEventListener("abort", abort));
     return { json: () => JSON.parse(text) };
   }
 
@@ -116,8 +122,8 @@ function giveUp(request: http.ClientRequest): void {
   request.destroy(request.socket?.connecting === false ? new TimeoutError() : new NotConnectedError());
 }
 
-function answerTo(request: http.ClientRequest): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+function answerTo(request: http.ClientRequest): Promise<HttpAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
   let answered = false;
   request.on("response", (response) => {
     const chunks: Buffer[] = [];
@@ -125,7 +131,8 @@ function answerTo(request: http.ClientRequest): Promise<string> {
     response.on("end", () => {
       if (!response.complete) return;
       answered = true;
-      resolve(textOf(chunks));
+      const { statusCode: status = 0, headers } = response;
+      resolve({ status, retryAfter: headers["retry-after"], text: textOf(chunks) });
     });
     response.on("error", (error) => reject(faultOf(error)));
   });

@@ -10,13 +10,34 @@
  */
 import { SendReason } from "#services/ledger/send.ts";
 
-/** What came back for one request. `lost` means that there was no usable answer. */
+/**
+ * What came back for one request: an HTTP answer (`ok`, `error`, `foreign`), proof that nothing was written (`refused`,
+ * `fault`), or neither (`lost`).
+ */
 export type BotApiReply =
   | { answer: "ok"; messageId: number; fileId?: string }
-  | { answer: "error"; code: number; description: string; retryAfterSeconds?: number }
-  /** The connection was never opened: nothing was written. */
+  | TelegramError
+  /** An HTTP answer whose body is no JSON with `ok`, cannot be read whole, or contradicts its status. */
+  | { answer: "foreign"; status: number; retryAfterHeaderSeconds?: number }
+  /** Nothing was written: no connection stood, whether by address, network or certificate. */
   | { answer: "refused" }
+  /** Nothing was written: a mistake of ours came before the first byte. Names neither URL nor token. */
+  | { answer: "fault"; message: string }
+  /** Written, and the answer never came, or not whole. */
   | { answer: "lost"; how: "timeout" | "cut" | "unreadable" };
+
+/** JSON with `ok: false`: only this is Telegram speaking. */
+export interface TelegramError {
+  answer: "error";
+  /** Of HTTP. Telegram's own answers have it in `code`, too. */
+  status: number;
+  code: number;
+  description: string;
+  /** The JSON's `parameters.retry_after`. */
+  retryAfterSeconds?: number;
+  /** The header `retry-after`, in seconds from now where it was a date. */
+  retryAfterHeaderSeconds?: number;
+}
 
 export type Outcome =
   | { outcome: "sent"; messageId: number; fileId?: string }
@@ -43,7 +64,10 @@ export function outcomeOf(reply: BotApiReply): Outcome {
     case "ok":
       return { outcome: "sent", messageId: reply.messageId, fileId: reply.fileId };
     case "refused":
+    case "fault":
       return { outcome: "refused" };
+    case "foreign":
+      return { outcome: "unknown", reason: SendReason.unreadableReply };
     case "lost":
       return { outcome: "unknown", reason: LOST_REASONS[reply.how] };
     case "error":

@@ -52,7 +52,7 @@ function refuseUnlessSent(reply: BotApiReply): void {
   }
   throw new DomainError(
     ErrorReason.UNAVAILABLE,
-    reply.answer === "refused"
+    reply.answer === "refused" || reply.answer === "fault"
       ? "Telegram cannot be reached: try again."
       : "Telegram did not answer: look into your chat whether the preview came, and try again.",
   );

@@ -5,7 +5,7 @@
  * The URL of a call contains the bot's token: no error leaves this file, only replies.
  */
 import { Api, GrammyError, HttpError, InputFile } from "grammy";
-import { createConnections, NotConnectedError, TimeoutError } from "./connections.ts";
+import { createConnections, type HttpAnswer, NotConnectedError, TimeoutError } from "./connections.ts";
 import type { OutgoingMessage } from "./message.ts";
 import type { BotApiReply } from "./outcome.ts";
 
@@ -48,7 +48,7 @@ export function createBotApi(options: BotApiOptions): BotApi {
     onWritten?: () => void,
   ): Promise<BotApiReply> {
     const answer = connections.post(`/bot${token}/${method}`, JSON.stringify(payload), timeoutMs, onWritten);
-    return answer.then((json) => replyOf(json, token), lostReply);
+    return answer.then((found) => replyOf(found, token), lostReply);
   }
 
   async function upload(
@@ -68,7 +68,8 @@ export function createBotApi(options: BotApiOptions): BotApi {
       const result = "photo" in body ? await raw.sendPhoto(body, signal) : await raw.sendVideo(body, signal);
       return okReply(result);
     } catch (error) {
-      if (error instanceof GrammyError) return errorReply(error, token);
+      // grammY tells no HTTP status; Telegram's own answers have it in the code.
+      if (error instanceof GrammyError) return errorReply(error, { status: error.error_code }, token);
       return lostReply(error instanceof HttpError ? error.error : error);
     } finally {
       clearTimeout(timer);
@@ -100,9 +101,30 @@ function fileField<File>({ mediaType }: OutgoingMessage, file: File): { photo: F
 }
 
 /** What the Bot API's JSON says; anything else was not the Bot API. */
-function replyOf(answer: unknown, token: string): BotApiReply {
-  const { ok, result, ...error } = (answer ?? {}) as { ok?: unknown; result?: unknown } & ApiError;
-  return ok === true ? okReply(result) : errorReply(error, token);
+function replyOf(http: HttpAnswer, token: string): BotApiReply {
+  const head = { status: http.status, retryAfterHeaderSeconds: secondsOf(http.retryAfter) };
+  const { ok, result, ...error } = jsonOf(http.text);
+  if (ok === true && head.status === 200) return okReply(result);
+  return ok === false ? errorReply(error, head, token) : { answer: "foreign", ...head };
+}
+
+type Json = { ok?: unknown; result?: unknown } & ApiError;
+
+/** Without any field where it is no JSON, or none of an object. */
+function jsonOf(text: string): Json {
+  try {
+    return (JSON.parse(text) ?? {}) as Json;
+  } catch {
+    return {};
+  }
+}
+
+/** `retry-after` is a number of seconds or a date. */
+function secondsOf(retryAfter: string | undefined): number | undefined {
+  if (retryAfter === undefined) return undefined;
+  if (/^\d{1,9}$/.test(retryAfter)) return Number(retryAfter);
+  const at = Date.parse(retryAfter);
+  return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - Date.now()) / 1000));
 }
 
 /** The parts of a Message that are kept. */
@@ -127,11 +149,16 @@ interface ApiError {
   parameters?: { retry_after?: unknown };
 }
 
-function errorReply({ error_code: code, description, parameters }: ApiError, token: string): BotApiReply {
-  if (typeof code !== "number" || typeof description !== "string") return { answer: "lost", how: "unreadable" };
+interface Head {
+  status: number;
+  retryAfterHeaderSeconds?: number;
+}
+
+function errorReply({ error_code: code, description, parameters }: ApiError, head: Head, token: string): BotApiReply {
+  if (typeof code !== "number" || typeof description !== "string") return { answer: "foreign", ...head };
   const seconds = parameters?.retry_after;
   const retryAfterSeconds = typeof seconds === "number" ? seconds : undefined;
-  return { answer: "error", code, description: withoutToken(description, token), retryAfterSeconds };
+  return { answer: "error", ...head, code, description: withoutToken(description, token), retryAfterSeconds };
 }
 
 /** Descriptions are shown to customers, and a proxy that speaks the Bot API's language may quote the URL in one. */
@@ -143,5 +170,6 @@ function withoutToken(description: string, token: string): string {
 function lostReply(error: unknown): BotApiReply {
   if (error instanceof NotConnectedError) return { answer: "refused" };
   if (error instanceof TimeoutError) return { answer: "lost", how: "timeout" };
+  // A SyntaxError is grammY's: the answer to an upload was no JSON.
   return { answer: "lost", how: error instanceof SyntaxError ? "unreadable" : "cut" };
 }

@@ -3,7 +3,7 @@ import { type BotApiReply, type Outcome, outcomeOf } from "#services/delivery/ou
 import { SendReason } from "#services/ledger/send.ts";
 
 function error(code: number, description: string, retryAfterSeconds?: number): BotApiReply {
-  return { answer: "error", code, description, retryAfterSeconds };
+  return { answer: "error", status: code, code, description, retryAfterSeconds };
 }
 
 const lead = (reason: SendReason, leaves = true): Outcome => ({ outcome: "lead", reason, leaves });

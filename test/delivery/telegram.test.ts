@@ -102,7 +102,7 @@ describe("createBotApi", () => {
     await world.control.script({ answer: { error: "server_error", status, accepted }, times: 1 });
     const reply = await world.send();
     // What stands in front of the Bot API answers 502 with a page of its own.
-    const how = status === 502 ? { answer: "lost", how: "unreadable" } : { answer: "error", code: status };
+    const how = status === 502 ? { answer: "foreign", status } : { answer: "error", status, code: status };
     expect(reply).toMatchObject(how);
     expect(outcomeOf(reply).outcome).toBe("unknown");
     expect(await world.control.totals()).toMatchObject({ accepted: accepted ? 1 : 0 });
