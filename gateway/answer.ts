@@ -51,10 +51,10 @@ async function enveloped(
   work: (call: Call) => Promise<unknown>,
 ): Promise<Response> {
   try {
-    const options = callOptionsFor(trace.requestId);
-    const { accountId } = await resolveSession(request, options);
+    const { accountId, sessionId } = await resolveSession(request, callOptionsFor(trace));
     trace.accountId = accountId;
-    const data = await work({ accountId, clients, options });
+    trace.sessionId = sessionId;
+    const data = await work({ accountId, clients, options: callOptionsFor(trace) });
     trace.outcome = "ok";
     return envelope(data === undefined ? { status: "ok" } : { status: "ok", data });
   } catch (error) {

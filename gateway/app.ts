@@ -1,4 +1,5 @@
 import { Elysia } from "elysia";
+import type { TrustedProxies } from "#services/platform/client-address.ts";
 import { type Clock, systemClock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { createMetrics, type Metrics } from "#services/platform/metrics.ts";
@@ -7,6 +8,7 @@ import type { GatewayClients } from "./clients.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createObserver, type Observe } from "./observe.ts";
 import { openApiDocument, operationOf } from "./openapi.ts";
+import { createAddressOf } from "./peer.ts";
 import { broadcastEndpoints } from "./routes/broadcast.ts";
 import { campEndpoints } from "./routes/camp.ts";
 import { docsRoutes } from "./routes/docs.ts";
@@ -25,6 +27,8 @@ export interface GatewayOptions {
   /** Default: a registry of its own. */
   readonly metrics?: Metrics;
   readonly clock?: Clock;
+  /** Proxies whose `x-forwarded-for` is believed; default none. */
+  readonly trustedProxies?: TrustedProxies;
 }
 
 const hidden = { detail: { hide: true } } as const;
@@ -33,9 +37,15 @@ const hidden = { detail: { hide: true } } as const;
  * The gateway as an app: `app.handle(request)` answers one request, and never throws. It holds no state but metrics.
  * Bodies are read by our own code (`parse: "none"`): Elysia's parsers run before any check and have no limits.
  */
-export function createGateway({ clients, log, publicUrl, metrics, clock = systemClock }: GatewayOptions) {
+export function createGateway(options: GatewayOptions) {
+  const { clients, log, publicUrl, metrics, clock = systemClock, trustedProxies = [] } = options;
   const measured = metrics ?? createMetrics("gateway");
-  const observe = createObserver({ log, registry: measured.registry, clock });
+  const observe = createObserver({
+    log,
+    registry: measured.registry,
+    clock,
+    addressOf: createAddressOf(trustedProxies),
+  });
   const api = apiRoutes(observe, { clients, resolveSession: createSessions(clients.account), log });
   const document = JSON.stringify(openApiDocument(api, publicUrl));
   return new Elysia({ name: "gateway", strictPath: true })

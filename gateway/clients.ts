@@ -2,6 +2,7 @@ import { type CallOptions, type Client, createClient, type Transport } from "@co
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { clientAddressHeader, clientSessionHeader, requestIdHeader } from "#services/platform/rpc-context.ts";
 
 /** The services that the gateway calls. */
 export interface GatewayClients {
@@ -22,7 +23,15 @@ export function createClients(transports: Record<keyof GatewayClients, Transport
 /** A Start of a million leads takes a few seconds, and an upload of 50 MB too; what takes longer is as good as away. */
 const callTimeoutMs = 30_000;
 
-/** Options of every RPC that is made for one request: a deadline, and the id that ties the log lines together. */
-export function callOptionsFor(requestId: string): CallOptions {
-  return { timeoutMs: callTimeoutMs, headers: { "x-request-id": requestId } };
+/** Whom a request is made for, as the services are to note it. */
+export interface OnBehalfOf {
+  readonly requestId: string;
+  readonly address: string;
+  readonly sessionId?: string | undefined;
+}
+
+/** Options of every RPC that is made for one request: a deadline, and who and which request it is for. */
+export function callOptionsFor({ requestId, address, sessionId = "" }: OnBehalfOf): CallOptions {
+  const headers = { [requestIdHeader]: requestId, [clientAddressHeader]: address, [clientSessionHeader]: sessionId };
+  return { timeoutMs: callTimeoutMs, headers };
 }

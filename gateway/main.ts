@@ -1,4 +1,5 @@
 import { Type } from "@sinclair/typebox";
+import { trustedProxiesVar } from "#services/platform/client-address.ts";
 import { ConfigError, portVar, type RpcToken, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
@@ -12,6 +13,7 @@ const Environment = Type.Object({
   ACCOUNT_URL: urlVar("http://localhost:7001", ["http", "https"]),
   CAMPAIGN_URL: urlVar("http://localhost:7002", ["http", "https"]),
   BROADCAST_URL: urlVar("http://localhost:7003", ["http", "https"]),
+  TRUSTED_PROXIES: trustedProxiesVar,
   PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
   RPC_TOKENS: rpcTokensVar,
 });
@@ -36,7 +38,12 @@ await runProcess({
       campaign: createRpcTransport({ baseUrl: config.CAMPAIGN_URL, token }),
       broadcast: createRpcTransport({ baseUrl: config.BROADCAST_URL, token }),
     });
-    const gateway = createGateway({ clients, log, publicUrl: config.PUBLIC_URL });
+    const gateway = createGateway({
+      clients,
+      log,
+      publicUrl: config.PUBLIC_URL,
+      trustedProxies: config.TRUSTED_PROXIES,
+    });
     const server = serveGateway({ gateway, port: config.GATEWAY_PORT });
     onStop("http", () => server.stop());
     announce({ port: server.port });

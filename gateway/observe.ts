@@ -6,6 +6,10 @@ import { requestIdFrom, requestIdHeader, withRequestId } from "#services/platfor
 /** What is known of a request while it is served; its handler adds what it finds out. */
 export interface Trace {
   readonly requestId: string;
+  /** Of the client; empty where it is not known. */
+  readonly address: string;
+  /** Names the session without opening it, once there is one; see `sessionIdFrom`. */
+  sessionId?: string;
   /** `ok`, a REST code, or the HTTP status where the route has no envelope. */
   outcome?: string;
   accountId?: bigint;
@@ -20,12 +24,13 @@ interface ObserverOptions {
   readonly log: Logger;
   readonly registry: Registry;
   readonly clock: Clock;
+  readonly addressOf: (request: Request) => string;
 }
 
 /** Upper bounds in seconds: an ordinary call takes milliseconds, an upload or the Start of a large broadcast seconds. */
 const buckets = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-export function createObserver({ log, registry, clock }: ObserverOptions): Observe {
+export function createObserver({ log, registry, clock, addressOf }: ObserverOptions): Observe {
   const duration = new Histogram({
     name: "leadcast_gateway_request_duration_seconds",
     help: "Duration of an HTTP request by its route and how it ended.",
@@ -36,7 +41,8 @@ export function createObserver({ log, registry, clock }: ObserverOptions): Obser
   return (route, handler) =>
     async ({ request }) => {
       const started = clock.monotonicMs();
-      const trace: Trace = { requestId: requestIdFrom(request.headers.get(requestIdHeader)) };
+      const requestId = requestIdFrom(request.headers.get(requestIdHeader));
+      const trace: Trace = { requestId, address: addressOf(request) };
       const response = await withRequestId(trace.requestId, () => handledSafely(handler, request, trace, log));
       response.headers.set(requestIdHeader, trace.requestId);
       const durationMs = clock.monotonicMs() - started;

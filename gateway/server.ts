@@ -1,5 +1,6 @@
 import type { Server } from "bun";
 import type { Gateway } from "./app.ts";
+import { notePeer } from "./peer.ts";
 
 export interface ServerOptions {
   readonly gateway: Gateway;
@@ -36,7 +37,10 @@ function listen({ gateway, port, host }: Required<ServerOptions>): Server<undefi
       hostname: host,
       idleTimeout: idleTimeoutSeconds,
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request) => gateway.handle(request),
+      fetch: (request, self) => {
+        notePeer(request, self.requestIP(request)?.address ?? "");
+        return gateway.handle(request);
+      },
     });
   } catch (error) {
     const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";

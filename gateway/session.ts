@@ -1,9 +1,12 @@
 import type { CallOptions, Client } from "@connectrpc/connect";
 import type { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
+import { sessionIdFrom } from "#services/platform/rpc-context.ts";
 import { RestError } from "./rest-error.ts";
 
 export interface Session {
   readonly accountId: bigint;
+  /** Names the session without opening it; see `sessionIdFrom`. */
+  readonly sessionId: string;
 }
 
 /**
@@ -29,7 +32,7 @@ export function createSessions(account: Client<typeof AccountService>): ResolveS
     }
     const { accountId, paid } = await lookUp(token, options);
     if (!paid) throw new RestError("unpaid", "Your subscription is not active.");
-    return { accountId };
+    return { accountId, sessionId: sessionIdFrom(token) };
   };
 }
 

@@ -63,7 +63,7 @@ function botIdFrom(url: string): bigint | undefined {
 async function handledUpdate({ botId, secret, updateJson }: Update, clients: GatewayClients, trace: Trace) {
   // The secret is always handed over: a HandleUpdate without one means that its caller has verified the update itself.
   const request = { botId, updateJson, webhookSecret: secret };
-  return (await clients.campaign.handleUpdate(request, callOptionsFor(trace.requestId))).replyJson;
+  return (await clients.campaign.handleUpdate(request, callOptionsFor(trace))).replyJson;
 }
 
 function refusal(error: unknown, trace: Trace, log: Logger): Response {

@@ -35,7 +35,7 @@ export interface SecretKey {
 }
 
 /** Outcome of reading one variable: its value, or what is wrong with it. */
-type Reading = { value: unknown } | { wrong: string };
+export type Reading = { value: unknown } | { wrong: string };
 type ParseText = (text: string) => Reading;
 
 /** Schemas of this module carry their own parser under this name, beside TypeBox's own keywords. */
@@ -160,8 +160,9 @@ function expectedFromKind(schema: TSchema): string {
 }
 
 /** A schema for a variable whose text needs a parser of its own; the parser's answer is the value. */
-function parsed<T>(description: string, parse: ParseText): TUnsafe<T> {
-  return Type.Unsafe<T>({ [parseKeyword]: parse, description });
+export function parsedVar<T>(description: string, parse: ParseText, defaultValue?: T): TUnsafe<T> {
+  const unset = defaultValue === undefined ? {} : { default: defaultValue };
+  return Type.Unsafe<T>({ [parseKeyword]: parse, description, ...unset });
 }
 
 /** A TCP port with its default; 0 lets the system pick a free one. */
@@ -221,7 +222,7 @@ function parseRpcTokens(text: string): Reading {
 }
 
 /** RPC_TOKENS: a JSON array of `{name, secret, allow}`. */
-export const rpcTokensVar = parsed<readonly RpcToken[]>(
+export const rpcTokensVar = parsedVar<readonly RpcToken[]>(
   'a JSON array like [{"name":"gateway","secret":"(at least 16 characters)","allow":["package.Service/*"]}]',
   parseRpcTokens,
 );
@@ -242,7 +243,7 @@ function parseSecretKeys(text: string): Reading {
 }
 
 /** SECRET_KEYS: `id:base64key[,id:base64key…]`, keys of 32 bytes; the first encrypts, all decrypt. */
-export const secretKeysVar = parsed<readonly SecretKey[]>(
+export const secretKeysVar = parsedVar<readonly SecretKey[]>(
   "id:base64key, or several with commas between them, each key of 32 bytes in base64",
   parseSecretKeys,
 );

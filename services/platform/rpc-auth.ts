@@ -3,7 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor } from "@connectrpc/connect";
 import type { RpcToken } from "./config.ts";
 import { DomainError, ErrorReason } from "./domain-error.ts";
-import { callerKey } from "./rpc-context.ts";
+import { callerKey, noteCaller } from "./rpc-context.ts";
 import { connectErrorFromDomain, rpcName } from "./rpc-errors.ts";
 
 /** Tools and load balancers ask these before they have a token; neither tells anything about a customer. */
@@ -13,7 +13,8 @@ const openPackages = ["grpc.health.", "grpc.reflection."];
 export type RequestGate = (context: HandlerContext) => void;
 
 /**
- * Checks the service token of a call and notes the caller's name in its context values (`callerKey`).
+ * Checks the service token of a call and notes the caller: its name in the call's context values (`callerKey`), and on
+ * whose behalf it calls in the request's scope (`currentCaller`).
  *
  * It is a gate and not an interceptor: interceptors run after a unary call's whole message was received and parsed, and
  * a caller without a token must not make us hold 52 MiB.
@@ -32,6 +33,7 @@ export function createAuthGate(tokens: readonly RpcToken[]): RequestGate {
       throw refusal(ErrorReason.FORBIDDEN, `The service token ${token.name} may not call ${rpc}.`);
     }
     context.values.set(callerKey, token.name);
+    noteCaller(token.name, context.requestHeader);
   };
 }
 

@@ -6,12 +6,12 @@ import {
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import type { Metrics } from "./metrics.ts";
-import { requestIdFrom, requestIdHeader, withRequestId } from "./rpc-context.ts";
+import { currentScope, type RequestScope, requestIdFrom, requestIdHeader, withScope } from "./rpc-context.ts";
 import { capDeadline } from "./rpc-deadline.ts";
 import type { InFlight } from "./rpc-in-flight.ts";
 
-/** Answers one HTTP request, whichever listener it came in on. */
-export type Dispatch = (request: UniversalServerRequest) => Promise<UniversalServerResponse>;
+/** Answers one HTTP request, whichever listener it came in on; `peer` is the address of the connection's other end. */
+export type Dispatch = (request: UniversalServerRequest, peer: string) => Promise<UniversalServerResponse>;
 
 export interface DispatchOptions {
   router: ConnectRouter;
@@ -27,15 +27,15 @@ export interface DispatchOptions {
 /** Routes RPCs, GET /healthz, GET /metrics and CORS preflights; everything else is a 404. */
 export function createDispatch(options: DispatchOptions): Dispatch {
   const handlers = new Map(options.router.handlers.map((handler) => [handler.requestPath, handler]));
-  return (request) => {
+  return (request, peer) => {
     const requestId = requestIdFrom(request.header.get(requestIdHeader));
-    return withRequestId(requestId, async () => {
+    return withScope({ requestId, peer }, async () => {
       const { pathname } = new URL(request.url);
       const handler = handlers.get(pathname);
       const response =
         handler === undefined
           ? await answerPlain(options, request, pathname)
-          : await answerRpc(options, handler, request, requestId);
+          : await answerRpc(options, handler, request);
       return withCommonHeaders(response, request, requestId);
     });
   };
@@ -66,7 +66,6 @@ async function answerRpc(
   { inFlight, maxTimeoutMs, stopping }: DispatchOptions,
   handler: UniversalHandler,
   request: UniversalServerRequest,
-  requestId: string,
 ): Promise<UniversalServerResponse> {
   if (request.method === "OPTIONS") return { status: 204, header: preflightHeader() };
   if (stopping.aborted) return stoppingResponse(request);
@@ -79,7 +78,7 @@ async function answerRpc(
   try {
     const response = await handler({ ...request, header, signal, contextValues: createContextValues() });
     if (response.body === undefined) end();
-    else response.body = tracked(response.body, requestId, end);
+    else response.body = tracked(response.body, currentScope()!, end);
     return response;
   } catch (error) {
     end();
@@ -91,11 +90,11 @@ async function answerRpc(
  * A body whose end is noticed. A stream's handler runs while its body is read, which the server does outside of the
  * request's async context: each step goes back into it.
  */
-function tracked(body: AsyncIterable<Uint8Array>, requestId: string, end: () => void): AsyncIterable<Uint8Array> {
+function tracked(body: AsyncIterable<Uint8Array>, scope: RequestScope, end: () => void): AsyncIterable<Uint8Array> {
   const iterator = body[Symbol.asyncIterator]();
   const step = async (work: () => Promise<IteratorResult<Uint8Array>>) => {
     try {
-      const result = await withRequestId(requestId, work);
+      const result = await withScope(scope, work);
       if (result.done === true) end();
       return result;
     } catch (error) {

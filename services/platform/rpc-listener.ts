@@ -52,14 +52,15 @@ const wholeBodyBytes = 64 * 1024;
  * @throws Error with one sentence when the port is taken.
  */
 export async function openRpcListener(options: RpcListenerOptions): Promise<RpcListener> {
-  const http1 = serveHttp1(options);
+  const peers: Peers = new Map();
+  const http1 = serveHttp1(peers, options);
   const sessions = new Set<ServerHttp2Session>();
   const http2 = serveHttp2(sessions, options);
   const sockets = new Set<Socket>();
   const tcp = createTcpServer((socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
-    route(socket, http2, http1.port!);
+    route(socket, http2, { port: http1.port!, peers });
   });
   const destroy = async () => {
     tcp.close();
@@ -100,7 +101,10 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   return promise;
 }
 
-function route(socket: Socket, http2: Http2Server, http1Port: number): void {
+/** Who is at the other end of a connection that we join to Bun's, by the port that Bun sees. */
+type Peers = Map<number, string>;
+
+function route(socket: Socket, http2: Http2Server, http1: { port: number; peers: Peers }): void {
   let seen = Buffer.alloc(0);
   socket.on("error", () => socket.destroy());
   socket.setTimeout(firstBytesTimeoutMs, () => socket.destroy());
@@ -114,21 +118,26 @@ function route(socket: Socket, http2: Http2Server, http1Port: number): void {
     socket.setTimeout(0);
     socket.unshift(seen);
     if (matches) http2.emit("connection", socket);
-    else joinSockets(socket, connect({ host: loopback, port: http1Port, noDelay: true }));
+    else joinSockets(socket, connect({ host: loopback, port: http1.port, noDelay: true }), http1.peers);
   }
 }
 
 /** Whatever ends one side ends the other, so that Bun sees at once that a caller has gone. */
-function joinSockets(client: Socket, server: Socket): void {
+function joinSockets(client: Socket, server: Socket, peers: Peers): void {
   client.setNoDelay(true);
   server.on("error", () => client.destroy());
+  server.once("connect", () => {
+    const port = server.localPort!;
+    peers.set(port, client.remoteAddress ?? "");
+    server.once("close", () => peers.delete(port));
+  });
   client.once("close", () => server.destroy());
   server.once("close", () => client.destroySoon());
   client.pipe(server);
   server.pipe(client);
 }
 
-function serveHttp1({ dispatch, log }: RpcListenerOptions) {
+function serveHttp1(peers: Peers, { dispatch, log }: RpcListenerOptions) {
   return Bun.serve({
     hostname: loopback,
     port: 0,
@@ -137,12 +146,13 @@ function serveHttp1({ dispatch, log }: RpcListenerOptions) {
     // answer with an empty 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     fetch: async (request, server) => {
+      const peer = peers.get(server.requestIP(request)?.port ?? 0) ?? "";
       if (!streamingType.test(request.headers.get("content-type") ?? "")) {
-        return await wholeResponse(await dispatch(wholeRequest(request)));
+        return await wholeResponse(await dispatch(wholeRequest(request), peer));
       }
       // A quiet stream must not be cut.
       server.timeout(request, 0);
-      const response = await dispatch(universalServerRequestFromFetch(request, { httpVersion }));
+      const response = await dispatch(universalServerRequestFromFetch(request, { httpVersion }), peer);
       return universalServerResponseToFetch(response);
     },
     error: (error) => {
@@ -180,7 +190,8 @@ function serveHttp2(sessions: Set<ServerHttp2Session>, { dispatch, log }: RpcLis
     session.once("close", () => sessions.delete(session));
   });
   server.on("request", (request, response) => {
-    dispatch(universalRequestFromNodeRequest(request, response, undefined, undefined))
+    const peer = request.socket?.remoteAddress ?? "";
+    dispatch(universalRequestFromNodeRequest(request, response, undefined, undefined), peer)
       .then((universal) => universalResponseToNodeResponse(universal, response))
       .catch((error: unknown) => {
         // Most often the caller has gone while it was being answered; the access log has the call's own end.
