@@ -12,7 +12,7 @@ import { existsSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { patchPostgres } from "./patch-postgres.mjs";
+import { applyPatches, PatchError } from "./patches.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const modules = join(root, "node_modules");
@@ -27,10 +27,10 @@ export function ensureInstalled() {
   if (node < oldestNode) fail(`Leadcast needs Node ${oldestNode} or newer; this is ${process.versions.node}.`);
   const lock = readFileSync(lockPath, "utf8");
   const stamp = createHash("sha256").update(lock).digest("hex");
-  if (read(stampPath) === stamp && runs(bun)) return patchPostgres();
+  if (read(stampPath) === stamp && runs(bun)) return patch();
   if (!isInstalled(JSON.parse(lock))) install();
   if (!runs(bun)) repairBun();
-  patchPostgres();
+  patch();
   writeFileSync(stampPath, stamp);
 }
 
@@ -62,6 +62,23 @@ function install() {
   process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}\n`);
   if (result.signal) process.exit(128 + (constants.signals[result.signal] ?? 0));
   fail("`npm ci` failed; its own words are above. Put that right (it needs a way to the npm registry) and try again.");
+}
+
+/** A package that was half patched, cut short or altered is installed anew; one that no patch was made for ends the process. */
+function patch() {
+  try {
+    return applyPatches();
+  } catch (error) {
+    if (!(error instanceof PatchError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+  }
+  install();
+  if (!runs(bun)) repairBun();
+  try {
+    applyPatches();
+  } catch (error) {
+    fail(error.message);
+  }
 }
 
 /** Bun's binary is put in place by its install script, which some npm settings suppress. */

@@ -2,15 +2,11 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import type { Check, CheckResult } from "./check.ts";
+import { type Lock, lockProblems } from "./lock.ts";
+import { checkVulnerabilities } from "./vulnerabilities.ts";
 
 export const root = join(import.meta.dirname, "..");
-
-export type CheckResult = { passed: true } | { passed: false; output: string } | { skipped: string };
-
-export interface Check {
-  name: string;
-  run(): CheckResult;
-}
 
 export const checks: Check[] = [
   { name: "generated code is current", run: () => inTemporaryFolder(generatedIsCurrent) },
@@ -20,6 +16,8 @@ export const checks: Check[] = [
   { name: "buf breaking", run: () => inTemporaryFolder(nothingBreaks) },
   { name: "biome check", run: () => command(["biome", "check", "."]) },
   { name: "tsc", run: () => command(["tsc", "--noEmit"]) },
+  { name: "package-lock.json is pinned", run: lockIsPinned },
+  { name: "known vulnerabilities", run: () => checkVulnerabilities(root, readLock()) },
 ];
 
 /** Runs a tool of node_modules or the system in the repository. */
@@ -72,6 +70,15 @@ function migrationsAreCurrent(folder: string): CheckResult {
   const added = differences(join(source, "migrations"), copy);
   if (added.length === 0) return { passed: true };
   return { passed: false, output: "The schema has changes that no migration makes: run `npx drizzle-kit generate`." };
+}
+
+function readLock(): Lock {
+  return JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as Lock;
+}
+
+function lockIsPinned(): CheckResult {
+  const problems = lockProblems(readLock());
+  return problems.length === 0 ? { passed: true } : { passed: false, output: problems.join("\n") };
 }
 
 /** Against the newest release, or else the previous commit: what somebody may already be calling. */

@@ -46,7 +46,7 @@ function runChecks(): void {
       say(`skip  ${check.name} (${result.skipped})`);
     } else if (result.passed) {
       counts.passed++;
-      say(`ok    ${check.name} (${seconds} s)`);
+      say(`ok    ${check.name} (${[`${seconds} s`, result.note].filter(Boolean).join(", ")})`);
     } else {
       counts.failed++;
       say(`FAIL  ${check.name} (${seconds} s)\n${result.output.replace(/^/gm, "      ")}`);

@@ -92,7 +92,7 @@ function connect(options: DatabaseOptions, watch: (connection: WatchedConnection
     } as unknown as Record<"bigint", postgres.PostgresType<number>>,
   };
   const sql = postgres(options.url, settings) as Sql;
-  if (shown === 0) throw new Error("The package postgres lacks its repairs: run node scripts/patch-postgres.mjs.");
+  if (shown === 0) throw new Error("The package postgres lacks its repairs: run node scripts/patches.mjs.");
   return sql;
 }
 

@@ -24,7 +24,7 @@
  * 5. While Postgres takes no new connection, or cannot say (a pooler stands between), a silent connection is kept for `patienceMs`.
  */
 
-/** One connection of the client, as scripts/patch-postgres.mjs shows it. */
+/** One connection of the client, as patches/postgres@3.4.9.patch shows it. */
 export interface WatchedConnection {
   /** Rises with everything that comes. */
   readonly heard: number;
