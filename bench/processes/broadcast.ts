@@ -10,7 +10,7 @@ import type { RpcToken } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { answerParent, childOptions } from "../child.ts";
 
@@ -40,7 +40,7 @@ const server = createRpcServer({
   services: [BroadcastService],
   tokens: options.rpcTokens,
   log,
-  interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), nulInterceptor],
+  interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), storableInterceptor],
   metrics: createMetrics("broadcast"),
 });
 await server.start();

@@ -8,7 +8,7 @@ import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createAccountRoutes } from "./routes.ts";
 
 const service = "account";
@@ -41,7 +41,7 @@ await runProcess({
       services: [AccountService],
       tokens: config.RPC_TOKENS,
       log,
-      interceptors: [nulInterceptor],
+      interceptors: [storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),
     });

@@ -1,6 +1,6 @@
 /** Protobuf to domain and back. */
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import {
   type Audience as AudienceMessage,
   type Broadcast,
@@ -12,6 +12,7 @@ import type { MessageBody as BodyMessage } from "#gen/leadcast/campaign/v1/body_
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
 import { emptyBody, type MessageBody } from "#services/message/body.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
+import { dateFromTimestamp } from "#services/platform/rpc-time.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
 import type { BroadcastState } from "./broadcast.ts";
 import type { BroadcastView, LeadCounters } from "./view.ts";
@@ -27,10 +28,10 @@ export function audienceFromMessage(message: AudienceMessage | undefined): Audie
   return {
     statuses: (message?.statuses ?? []).reduce((mask, status) => mask | bitOfStatus(status), 0),
     campaignIds: (message?.campaignIds ?? []).map(idFromMessage),
-    createdFrom: dateFromMessage(message?.createdFromTime),
-    createdTo: dateFromMessage(message?.createdToTime),
-    statusFrom: dateFromMessage(message?.statusFromTime),
-    statusTo: dateFromMessage(message?.statusToTime),
+    createdFrom: boundFromMessage(message?.createdFromTime, "audience.created_from_time"),
+    createdTo: boundFromMessage(message?.createdToTime, "audience.created_to_time"),
+    statusFrom: boundFromMessage(message?.statusFromTime, "audience.status_from_time"),
+    statusTo: boundFromMessage(message?.statusToTime, "audience.status_to_time"),
   };
 }
 
@@ -44,8 +45,15 @@ function idFromMessage(id: bigint): number {
   throw new DomainError(ErrorReason.INVALID_ARGUMENT, "campaigns must be campaign ids.", { field: "campaigns" });
 }
 
-function dateFromMessage(time: Timestamp | undefined): Date | null {
-  return time ? timestampDate(time) : null;
+/**
+ * A bound of a filter. REST writes "no bound" as 0, so a bound in the first second of 1970 would be lost on the way through
+ * it: what matches nobody would come back as what matches everybody.
+ */
+function boundFromMessage(time: Timestamp | undefined, field: string): Date | null {
+  if (time === undefined) return null;
+  if (time.seconds > 0n) return dateFromTimestamp(time, field);
+  const problem = "must be later than the first second of 1970; leave it out for no bound";
+  throw new DomainError(ErrorReason.INVALID_ARGUMENT, `${field}: ${problem}`, { field });
 }
 
 export function bodyFromMessage(message: BodyMessage | undefined): MessageBody {

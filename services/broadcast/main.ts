@@ -15,7 +15,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createBackground } from "./background.ts";
 import { sendToMyself } from "./previews.ts";
@@ -72,7 +72,7 @@ await runProcess({
       services: [BroadcastService],
       tokens: config.RPC_TOKENS,
       log,
-      interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), nulInterceptor],
+      interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),
     });

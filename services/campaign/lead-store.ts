@@ -4,6 +4,12 @@ import { SendReason } from "#services/ledger/send.ts";
 import type { CampaignBot } from "./campaign-store.ts";
 import type { LeadInput } from "./lead.ts";
 
+/** Postgres' clock in microseconds since the Unix epoch: what callers' times are measured by, whatever our own says. */
+export async function selectNowUs(sql: Sql): Promise<number> {
+  const [row] = await sql<{ us: number }[]>`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us`;
+  return row!.us;
+}
+
 /** A lead that upsertLeads has written. */
 export interface WrittenLead {
   id: number;

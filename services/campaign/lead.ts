@@ -17,16 +17,19 @@ export interface LeadInput {
   username: string;
 }
 
-/** Refuses a call that names one chat, or one lead, twice: which of the two should count? */
-export function checkDistinct(leads: readonly LeadInput[]): void {
+/**
+ * Refuses, lead by lead, a call that names one chat or one lead twice: which of the two should count? It is asked in the
+ * order of the call together with everything else about a lead, so that a refusal names the first bad one.
+ */
+export function createDistinctCheck(): (lead: LeadInput, index: number) => void {
   const chats = new Set<number>();
   const ids = new Set<number>();
-  for (const [index, { id, chatId }] of leads.entries()) {
+  return ({ id, chatId }, index) => {
     if (chats.has(chatId)) throw invalidLead(index, "chat_id", "the chat appears twice in this call");
     if (id !== 0 && ids.has(id)) throw invalidLead(index, "id", "the id appears twice in this call");
     chats.add(chatId);
     ids.add(id);
-  }
+  };
 }
 
 /**

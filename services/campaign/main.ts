@@ -13,7 +13,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { createCampaignRoutes, paidMethods } from "./routes.ts";
 
@@ -56,7 +56,7 @@ await runProcess({
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
       log,
-      interceptors: [paidInterceptor({ sql, methods: paidMethods }), nulInterceptor],
+      interceptors: [paidInterceptor({ sql, methods: paidMethods }), storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),
       maxMessageBytes,

@@ -9,11 +9,11 @@ import type {
 } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import type { SaveBlockRequest } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import type { Lead as LeadMessage, LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
+import { pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { Block, BlockPatch } from "./block.ts";
 import type { Bot, BotInput } from "./bot.ts";
 import { type Campaign, CampaignState } from "./campaign.ts";
-import type { LeadInput } from "./lead.ts";
+import { createDistinctCheck, type LeadInput } from "./lead.ts";
 
 /** The enum leaves 0 to "unspecified"; storage and REST count from 0. */
 export function statusFromMessage(status: LeadStatus): number {
@@ -62,15 +62,28 @@ export function blockToMessage({ status, on, delaySeconds, body }: Block): Messa
   return { status: status + 1, on, delaySeconds, body: { ...body } };
 }
 
-export function leadFromMessage(message: LeadMessage, index: number): LeadInput {
+/**
+ * The leads of one call.
+ * @param nowUs Postgres' clock in microseconds.
+ * @throws DomainError INVALID_ARGUMENT naming the first lead that is reported for a time to come, or twice.
+ */
+export function leadsFromMessages(messages: readonly LeadMessage[], nowUs: number): LeadInput[] {
+  const checkDistinct = createDistinctCheck();
+  return messages.map((message, index) => {
+    const lead = leadFromMessage(message, `leads[${index}]`, nowUs);
+    checkDistinct(lead, index);
+    return lead;
+  });
+}
+
+function leadFromMessage(message: LeadMessage, field: string, nowUs: number): LeadInput {
   const { createTime } = message;
-  const field = `leads[${index}]`;
   return {
     id: Number(message.id),
     chatId: Number(message.chatId),
     status: statusFromMessage(message.status),
-    statusTimeUs: microsecondsFromTimestamp(message.statusTime!, `${field}.status_time`),
-    createTimeUs: createTime ? microsecondsFromTimestamp(createTime, `${field}.create_time`) : null,
+    statusTimeUs: pastMicroseconds(message.statusTime!, `${field}.status_time`, nowUs),
+    createTimeUs: createTime ? pastMicroseconds(createTime, `${field}.create_time`, nowUs) : null,
     click: message.click,
     userName: message.user,
     subscriber: message.subscriber,

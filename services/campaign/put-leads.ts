@@ -5,7 +5,7 @@ import { notYours } from "#services/platform/domain-error.ts";
 import { shareCampaignLock } from "./campaign-lock.ts";
 import { selectCampaignBot } from "./campaign-store.ts";
 import { type LeadEntry, scheduleFollowUps } from "./follow-up-store.ts";
-import { checkDistinct, type LeadInput, matchIds, takenId } from "./lead.ts";
+import { type LeadInput, matchIds, takenId } from "./lead.ts";
 import {
   type LeadRef,
   leadExists,
@@ -20,6 +20,7 @@ import {
 export interface PutLeadsInput {
   accountId: number;
   campaignId: number;
+  /** Each chat and each id once. */
   leads: readonly LeadInput[];
   /** False for imports of old leads. */
   scheduleFollowUps: boolean;
@@ -32,7 +33,6 @@ export interface PutLeadsInput {
  * @returns the leads' ids in the order of the input.
  */
 export async function putLeads(sql: Sql, input: PutLeadsInput): Promise<number[]> {
-  checkDistinct(input.leads);
   await keepSequenceAhead(sql, "lead", Math.max(...input.leads.map((lead) => lead.id)));
   return await retryCollisions(async () => {
     try {

@@ -19,7 +19,7 @@ import { retryCollisions } from "#services/database/retry.ts";
 import { uploadMedia } from "#services/media/media.ts";
 import { createTurns } from "#services/media/turns.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
+import { pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { type PreviewClient, passOn, sendPreview } from "#services/preview/preview.ts";
 import { STATUSES, zeroBlock } from "./block.ts";
@@ -28,14 +28,14 @@ import { botBelongsTo } from "./bot-store.ts";
 import { selectCampaigns } from "./campaign-store.ts";
 import { deleteLead } from "./delete-lead.ts";
 import { handleUpdate } from "./handle-update.ts";
-import { updateOptedOut, updateReachable } from "./lead-store.ts";
+import { selectNowUs, updateOptedOut, updateReachable } from "./lead-store.ts";
 import {
   blockToMessage,
   botFromMessage,
   botToMessage,
   campaignFromMessage,
   campaignToMessage,
-  leadFromMessage,
+  leadsFromMessages,
   patchFromMessage,
   statusFromMessage,
 } from "./messages.ts";
@@ -131,7 +131,7 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       const ids = await putLeads(sql, {
         accountId: Number(accountId),
         campaignId: Number(campaignId),
-        leads: leads.map(leadFromMessage),
+        leads: leadsFromMessages(leads, await selectNowUs(sql)),
         scheduleFollowUps,
       });
       return create(PutLeadsResponseSchema, { leadIds: ids.map(BigInt) });
@@ -141,7 +141,7 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
         accountId: Number(accountId),
         leadId: Number(leadId),
         status: statusFromMessage(status),
-        statusTimeUs: microsecondsFromTimestamp(statusTime!, "status_time"),
+        statusTimeUs: pastMicroseconds(statusTime!, "status_time", await selectNowUs(sql)),
         scheduleFollowUps,
       });
       return create(SetLeadStatusResponseSchema, { changed });

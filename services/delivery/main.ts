@@ -9,7 +9,7 @@ import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createDelivery } from "./delivery.ts";
@@ -76,7 +76,7 @@ await runProcess({
       services: [DeliveryService],
       tokens: config.RPC_TOKENS,
       log,
-      interceptors: [nulInterceptor],
+      interceptors: [storableInterceptor],
       metrics,
       readyCheck: () => pingDatabase(sql),
     });

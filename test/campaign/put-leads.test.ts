@@ -204,6 +204,23 @@ describe("PutLeads", () => {
     for (const [lead, field] of bad) expect(await failureOf(put(lead))).toMatchObject({ reason: 5, field });
   });
 
+  test("refuses a call whole, and names the first lead that is bad for whatever reason", async () => {
+    const { put, rows } = await setup();
+    const good = (chatId: bigint) => ({ chatId, status: WAIT, statusTime: at(0) });
+    const ahead = timestampFromMs(Date.now() + 3_600_000);
+    const future = (chatId: bigint) => ({ ...good(chatId), statusTime: ahead });
+    const late = (chatId: bigint) => ({ ...good(chatId), createTime: ahead });
+
+    const calls: [LeadInit[], string][] = [
+      [[good(1n), future(2n), late(3n), good(1n)], "leads[1].status_time"],
+      [[good(1n), late(2n), good(1n), future(3n)], "leads[1].create_time"],
+      [[good(1n), good(2n), good(1n), future(3n)], "leads[2].chat_id"],
+    ];
+    for (const [leads, field] of calls) expect(await failureOf(put(...leads))).toMatchObject({ reason: 5, field });
+
+    expect(await rows()).toEqual([]);
+  });
+
   test("lets a new lead inherit that its chat cannot be reached by this bot", async () => {
     const { accountId, botId, campaignId, put } = await setup();
     await put({ chatId: 1n, status: WAIT, statusTime: at(0) }, { chatId: 2n, status: WAIT, statusTime: at(0) });

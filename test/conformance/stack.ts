@@ -29,7 +29,7 @@ import { createLogger } from "#services/platform/log.ts";
 import type { Metrics } from "#services/platform/metrics.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createSandbox, type Sandbox } from "#services/sandbox/server.ts";
@@ -137,7 +137,7 @@ async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]
       services: [service],
       tokens,
       log,
-      interceptors: [...interceptors, nulInterceptor],
+      interceptors: [...interceptors, storableInterceptor],
       maxMessageBytes,
     });
     await server.start();

@@ -2,7 +2,7 @@ import { type ConnectRouter, createRouterTransport, type Interceptor, type Trans
 import { createValidateInterceptor } from "@connectrpc/validate";
 import { createLogger } from "#services/platform/log.ts";
 import { domainErrorInterceptor } from "#services/platform/rpc-errors.ts";
-import { nulInterceptor } from "#services/platform/rpc-text.ts";
+import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 
 /** Calls handlers in this process, through the interceptors of the real server and in its order. */
 export function createServiceTransport(
@@ -12,7 +12,7 @@ export function createServiceTransport(
   const log = createLogger({ service: "test", level: "silent" });
   return createRouterTransport(routes, {
     router: {
-      interceptors: [domainErrorInterceptor(log), ...interceptors, nulInterceptor, createValidateInterceptor()],
+      interceptors: [domainErrorInterceptor(log), ...interceptors, storableInterceptor, createValidateInterceptor()],
     },
   });
 }

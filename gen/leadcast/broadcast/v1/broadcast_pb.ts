@@ -40,7 +40,7 @@ export type Audience = Message<"leadcast.broadcast.v1.Audience"> & {
   campaignIds: bigint[];
 
   /**
-   * Leads that came at or after this; absent for no bound.
+   * Leads that came at or after this; absent for no bound. A bound is later than the first second of 1970, as REST's 0 is none.
    *
    * @generated from field: google.protobuf.Timestamp created_from_time = 3;
    */

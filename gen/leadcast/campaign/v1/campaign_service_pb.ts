@@ -451,7 +451,7 @@ export type SetLeadStatusRequest = Message<"leadcast.campaign.v1.SetLeadStatusRe
   status: LeadStatus;
 
   /**
-   * When it entered.
+   * When it entered, at most five minutes ahead.
    *
    * @generated from field: google.protobuf.Timestamp status_time = 4;
    */
@@ -822,7 +822,7 @@ export const CampaignService: GenService<{
     output: typeof SendBlockToMyselfResponseSchema;
   },
   /**
-   * Creates or changes up to 10,000 leads of one campaign, all or none. A status with an equal or older status_time than
+   * Creates or changes up to 10,000 leads of one campaign, all or none; a refusal names the first bad one. A status with an equal or older status_time than
    * the stored one changes nothing, so retries and reordering are harmless.
    *
    * @generated from rpc leadcast.campaign.v1.CampaignService.PutLeads

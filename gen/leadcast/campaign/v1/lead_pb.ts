@@ -43,14 +43,15 @@ export type Lead = Message<"leadcast.campaign.v1.Lead"> & {
   status: LeadStatus;
 
   /**
-   * When the lead entered that status. An equal or older one than what is stored changes nothing about the status.
+   * When the lead entered that status, at most five minutes ahead. An equal or older one than what is stored changes nothing
+   * about the status.
    *
    * @generated from field: google.protobuf.Timestamp status_time = 4;
    */
   statusTime?: Timestamp | undefined;
 
   /**
-   * When the lead came; absent means status_time for a new lead and "as stored" for a known one.
+   * When the lead came, at most five minutes ahead; absent means status_time for a new lead and "as stored" for a known one.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
