@@ -7,7 +7,8 @@ import type { Logger } from "#services/platform/log.ts";
 import { callOptionsFor, type GatewayClients } from "./clients.ts";
 import { corsHeaders, isPreflight, preflightReply } from "./cors.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
-import { readForm } from "./form.ts";
+import { queryNames, readForm } from "./form.ts";
+import { checkPostQuery } from "./names.ts";
 import type { Handler, Trace } from "./observe.ts";
 import { RestError, restErrorFrom } from "./rest-error.ts";
 import type { ResolveSession } from "./session.ts";
@@ -22,9 +23,10 @@ export interface AnswerOptions {
 export function createAnswer(endpoint: Endpoint, options: AnswerOptions): Handler {
   const atOnce = createTurns(endpoint.maxAtOnce);
   return (request, trace) =>
-    enveloped(request, trace, options, (call) =>
-      atOnce(async () => endpoint.run(call, await readForm(request, endpoint.bodyLimitBytes))),
-    );
+    enveloped(request, trace, options, async (call) => {
+      if (endpoint.method === "POST") checkPostQuery(endpoint, queryNames(request.url));
+      return await atOnce(async () => endpoint.run(call, await readForm(request, endpoint.bodyLimitBytes)));
+    });
 }
 
 /** Answers what is below /api and no endpoint: an unknown path, or a known one with another method. */

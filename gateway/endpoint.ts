@@ -32,6 +32,11 @@ interface EndpointSpec<P extends Params> extends EndpointText {
   readonly params: P;
   /** Default: the limit for forms. */
   readonly bodyLimitBytes?: number;
+  /**
+   * Whether unknown names in its query are refused; see names.ts. Default: false, as for all calls of the published
+   * reference, and for the three beside it that are as old.
+   */
+  readonly strictQuery?: boolean;
   /** How many may be read and handled at once in this process; default: no limit but the body's. */
   readonly maxAtOnce?: number;
   /** Makes the RPC and gives the reply's `data`, if any. */
@@ -43,15 +48,18 @@ export interface Endpoint extends EndpointText {
   readonly params: Params;
   readonly bodyLimitBytes: number;
   readonly maxAtOnce: number;
+  readonly strictQuery: boolean;
   /** Throws RestError `func` for bad parameters before it makes any RPC. */
   readonly run: (call: Call, form: Form) => Promise<unknown>;
 }
 
 export function defineEndpoint<P extends Params>(spec: EndpointSpec<P>): Endpoint {
+  const { strictQuery = false } = spec;
   return {
     bodyLimitBytes: formLimitBytes,
     maxAtOnce: Number.POSITIVE_INFINITY,
     ...spec,
-    run: (call, form) => spec.run(call, readParams(spec.params, form)),
+    strictQuery,
+    run: (call, form) => spec.run(call, readParams({ ...spec, strictQuery }, form)),
   };
 }

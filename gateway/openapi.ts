@@ -11,14 +11,17 @@ type Json = Record<string, unknown>;
 /** Refusals that every endpoint shares. */
 const sharedCodes = ["key", "unpaid", "func", "db"] as const satisfies readonly RestCode[];
 
+const strictText = "An unknown name in its query is refused, but for `_`, `t`, `ts` and `v`.";
+
 /** The operation object of an endpoint. */
 export function operationOf(endpoint: Endpoint): Json {
   const inQuery = endpoint.method === "GET";
+  const strict = endpoint.strictQuery ? `\n\n${strictText}` : "";
   return {
     operationId: operationIdOf(endpoint),
     tags: [endpoint.tag],
     summary: endpoint.summary,
-    description: `${endpoint.description}\n\n${refusalsText(endpoint)}`,
+    description: `${endpoint.description}${strict}\n\n${refusalsText(endpoint)}`,
     security: [{ session: [] }],
     ...(inQuery ? { parameters: queryParameters(endpoint.params) } : { requestBody: requestBody(endpoint.params) }),
     responses: { 200: response(endpoint) },
@@ -54,22 +57,21 @@ function queryParameters(params: Params): Json[] {
 }
 
 function requestBody(params: Params): Json {
-  const schema = objectOf(params);
   const hasFile = Object.values(params).some((param) => param.schema.format === "binary");
   const types = hasFile
     ? ["multipart/form-data"]
     : ["application/x-www-form-urlencoded", "application/json", "multipart/form-data"];
   return {
     required: Object.values(params).some(({ required }) => required),
-    content: Object.fromEntries(types.map((type) => [type, { schema }])),
+    content: Object.fromEntries(types.map((type) => [type, { schema: objectOf(params, type) }])),
   };
 }
 
-function objectOf(params: Params): TSchema {
-  const properties = Object.entries(params).map(([name, { schema, required }]) => [
-    name,
-    required ? schema : Type.Optional(schema),
-  ]);
+function objectOf(params: Params, contentType: string): TSchema {
+  const properties = Object.entries(params).map(([name, { schema, jsonSchema = schema, required }]) => {
+    const inBody = contentType === "application/json" ? jsonSchema : schema;
+    return [name, required ? inBody : Type.Optional(inBody)];
+  });
   return Type.Object(Object.fromEntries(properties));
 }
 
@@ -102,8 +104,12 @@ function errorSchema(codes: readonly RestCode[]): TSchema {
 const introduction = `Follow-ups and broadcasts of Telegram bots.
 
 Every call carries the session as \`Authorization: Bearer <token>\`. GET takes its parameters from the query; POST takes
-them from the body as a form, as JSON or as multipart, under the same names. Unknown parameters are ignored, a repeated
-one is refused. Numbers are written in digits: no sign, no exponent, no spaces. Times are unix seconds, and 0 is unset.
+them from the body as a form, as JSON or as multipart, under the same names; one that stands in a POST's query is refused,
+and so is one that comes twice. A list is \`campaigns=12,18\`, \`campaigns[]=12&campaigns[]=18\`,
+\`campaigns[0]=12&campaigns[1]=18\` or a JSON array. In a body an unknown name is refused, but for those that get.json and
+camp/broadcast.json return and that choose nothing, so that what was read can be sent back. In a query unknown names are
+ignored, by calls that say so only \`_\`, \`t\`, \`ts\` and \`v\`. Numbers are written in digits: no sign, no exponent, no
+spaces. Times are unix seconds, and 0 is unset.
 
 The HTTP status is 200 whatever happens. The outcome is in the body: \`{"status":"ok"}\`, with \`data\` where there is
 something to tell, or \`{"status":"error","error":"<code>","message":"<for people>"}\`. Checks come in this order:

@@ -5,11 +5,16 @@
  */
 import { type TSchema, Type } from "@sinclair/typebox";
 import type { Form, FormValue } from "./form.ts";
+import { type NameRules, namedValues } from "./names.ts";
 import { RestError } from "./rest-error.ts";
 
 export interface Param<T> {
   /** For the API reference. */
   readonly schema: TSchema;
+  /** For the API reference, where JSON has another type than a form; default: `schema`. */
+  readonly jsonSchema?: TSchema;
+  /** Whether it takes several values, in any of the ways that names.ts lists. */
+  readonly isList?: boolean;
   /** Whether leaving it out is refused. */
   readonly required: boolean;
   /** `value` is undefined where the parameter was left out. Throws RestError `func`, naming the parameter. */
@@ -20,9 +25,13 @@ export type Params = Readonly<Record<string, Param<unknown>>>;
 
 export type Values<P extends Params> = { readonly [K in keyof P]: P[K] extends Param<infer T> ? T : never };
 
-/** Reads all parameters, in the order in which the endpoint lists them; the first bad one decides the message. */
-export function readParams<P extends Params>(params: P, form: Form): Values<P> {
-  const entries = Object.entries(params).map(([name, param]) => [name, param.read(form.get(name), name)]);
+/**
+ * Reads all parameters, in the order in which the endpoint lists them; the first bad one decides the message. Names that
+ * the call does not take come before: `ID=5` is told as that, and not as a missing `id`.
+ */
+export function readParams<P extends Params>(rules: NameRules & { params: P }, form: Form): Values<P> {
+  const named = namedValues(rules, form);
+  const entries = Object.entries(rules.params).map(([name, param]) => [name, param.read(named.get(name), name)]);
   return Object.fromEntries(entries) as Values<P>;
 }
 
@@ -44,8 +53,14 @@ function textOf(value: FormValue | undefined, name: string): string {
       throw invalid(name, "is missing");
     case "repeated":
       throw invalid(name, "is given more than once");
+    case "list":
+      throw invalid(name, "must be one text or number, not a list");
+    case "file":
+      throw invalid(name, "must be a text or a number, not a file");
+    case "other":
+      throw invalid(name, `must be a text or a number, not ${value.what}`);
     default:
-      throw invalid(name, "must be a text or a number");
+      return value satisfies never;
   }
 }
 
@@ -93,17 +108,21 @@ export function text(description: string, documented: { maxLength?: number } = {
     read: (value, name) => {
       const given = textOf(value, name);
       if (given.isWellFormed() && !given.includes("\0")) return given;
-      throw invalid(name, "holds something that is no text");
+      throw invalid(name, "holds a NUL character or bytes that are not UTF-8: send it as UTF-8 text");
     },
   };
 }
 
-/** Campaign ids with commas between them, or a JSON array of them; an empty one is an empty list. */
+/** Campaign ids with commas between them, or a list of them in any way that names.ts knows; an empty one is an empty list. */
 export function campaignIds(description: string): Param<bigint[]> {
+  const ids = Type.Array(Type.Integer({ minimum: 1, maximum: maxId }), { maxItems: maxCampaigns });
   return {
     schema: Type.String({ description, examples: ["12,18"] }),
+    jsonSchema: Type.Union([ids, Type.String()], { description, examples: [[12, 18]] }),
     required: true,
+    isList: true,
     read: (value, name) => {
+      if (value?.kind === "repeated") throw invalid(name, `is given more than once: write ${name}=1,2`);
       const items = value?.kind === "list" ? value.items : itemsOf(textOf(value, name));
       if (items.length > maxCampaigns) throw invalid(name, `must hold at most ${maxCampaigns} ids`);
       return items.map((item) => BigInt(wholeNumber(item, `every id in ${name}`, 1, maxId)));
@@ -136,7 +155,7 @@ export function optional<T>(param: Param<T>): Param<T | undefined> {
 /** May be left out, and is `zero` then. */
 export function orElse<T>(param: Param<T>, zero: T): Param<T> {
   return {
-    schema: param.schema,
+    ...param,
     required: false,
     read: (value, name) => (value === undefined ? zero : param.read(value, name)),
   };

@@ -160,7 +160,7 @@ const editParams = {
   name: orElse(nameParam, ""),
   statuses: orElse(integer(`Target ${bitmaskText}`, { minimum: 0, maximum: allStatuses }), 0),
   campaigns: orElse(
-    campaignIds("Campaign ids with commas between them, at most 1000; empty for all your campaigns."),
+    campaignIds("Campaign ids with commas between them, or as a list, at most 1000; empty for all your campaigns."),
     [],
   ),
   created_from: orElse(unixSeconds(`Only leads that came from then on, ${windowText}`), 0),

@@ -121,10 +121,22 @@ describe("contract 3, forms of requests", () => {
     }
   });
 
-  test("unknown parameters are ignored", async () => {
-    const named = { name: "N", colour: "blue", __proto__: "x", constructor: "y", toString: "z" };
-    expect(await call("POST broadcast/add", named)).toMatchObject({ status: "ok" });
+  test("unknown parameters of a POST are refused by name, and those of a GET ignored", async () => {
+    for (const name of ["colour", "constructor", "campaign", "name[]"]) {
+      const { error, message } = await call("POST broadcast/add", { name: "N", [name]: "1" });
+      expect([error, message]).toEqual(["func", expect.stringContaining(name)]);
+    }
     expect(await call("GET broadcast/list", { page: 3 })).toMatchObject({ status: "ok" });
+  });
+
+  test("a list of campaigns reaches those campaigns alone, however it is written", async () => {
+    const { data } = await call("POST broadcast/add", { name: "N" });
+    const { id } = data as { id: number };
+    const [first] = customer.campaignIds as [number];
+    for (const name of ["campaigns", "campaigns[]", "campaigns[0]"]) {
+      expect(await call("POST broadcast/edit", { id, statuses: 31, [name]: first })).toEqual({ status: "ok" });
+      expect((await call("GET broadcast/get", { id })).data).toMatchObject({ campaigns: [first] });
+    }
   });
 
   test("numbers are digits: no sign, exponent, hex, space or fraction, and nothing above 2^53 − 1", async () => {
