@@ -4,6 +4,7 @@
  * calls exist, and no body is read for them.
  */
 import type { Logger } from "#services/platform/log.ts";
+import { pathOfUrl } from "#services/platform/transport/target.ts";
 import { callOptionsFor, type GatewayClients } from "./clients.ts";
 import { corsHeaders, isPreflight, preflightReply } from "./cors.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
@@ -40,7 +41,7 @@ export function createUnknownAnswer(endpoints: readonly Endpoint[], options: Ans
 }
 
 function unknownCall(request: Request, endpoints: readonly Endpoint[]): string {
-  const { pathname } = new URL(request.url);
+  const pathname = pathOfUrl(request.url);
   const methods = endpoints.filter(({ path }) => path === pathname).map(({ method }) => method);
   return methods.length === 0 ? "There is no such call." : `Use ${methods.join(" or ")} for this call.`;
 }

@@ -3,6 +3,7 @@ import type { TrustedProxies } from "#services/platform/client-address.ts";
 import { type Clock, systemClock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { createMetrics, type Metrics } from "#services/platform/metrics.ts";
+import { throughOneOrigin } from "#services/platform/transport/fetch-handler.ts";
 import { type AnswerOptions, createAnswer, createUnknownAnswer } from "./answer.ts";
 import type { GatewayClients } from "./clients.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -33,11 +34,21 @@ export interface GatewayOptions {
 
 const hidden = { detail: { hide: true } } as const;
 
+/** Answers one request, and never throws. What the request's URL calls the host means nothing. */
+export interface Gateway {
+  handle(request: Request): Promise<Response>;
+}
+
 /**
- * The gateway as an app: `app.handle(request)` answers one request, and never throws. It holds no state but metrics.
- * Bodies are read by our own code (`parse: "none"`): Elysia's parsers run before any check and have no limits.
+ * The gateway. It holds no state but metrics. Bodies are read by our own code (`parse: "none"`): Elysia's parsers run
+ * before any check and have no limits.
  */
-export function createGateway(options: GatewayOptions) {
+export function createGateway(options: GatewayOptions): Gateway {
+  const app = createApp(options);
+  return { handle: throughOneOrigin((request) => app.handle(request)) };
+}
+
+function createApp(options: GatewayOptions) {
   const { clients, log, publicUrl, metrics, clock = systemClock, trustedProxies = [] } = options;
   const measured = metrics ?? createMetrics("gateway");
   const observe = createObserver({
@@ -65,8 +76,6 @@ export function createGateway(options: GatewayOptions) {
     .all("/*", observe("(unknown)", notFound), unparsed)
     .all("/", observe("(unknown)", notFound), unparsed);
 }
-
-export type Gateway = ReturnType<typeof createGateway>;
 
 const unparsed = { parse: "none", ...hidden } as const;
 

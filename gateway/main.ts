@@ -44,7 +44,7 @@ await runProcess({
       publicUrl: config.PUBLIC_URL,
       trustedProxies: config.TRUSTED_PROXIES,
     });
-    const server = serveGateway({ gateway, port: config.GATEWAY_PORT });
+    const server = await serveGateway({ gateway, port: config.GATEWAY_PORT, log });
     onStop("http", () => server.stop());
     announce({ port: server.port });
   },

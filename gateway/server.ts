@@ -1,13 +1,18 @@
-import type { Server } from "bun";
+import type { Logger } from "#services/platform/log.ts";
+import { fetchHandler } from "#services/platform/transport/fetch-handler.ts";
+import type { TransportLimits } from "#services/platform/transport/limits.ts";
+import { openListener } from "#services/platform/transport/listener.ts";
 import type { Gateway } from "./app.ts";
-import { notePeer } from "./peer.ts";
 
 export interface ServerOptions {
   readonly gateway: Gateway;
   /** 0 lets the system pick one. */
   readonly port: number;
+  readonly log: Logger;
   /** Default: all addresses. */
   readonly host?: string;
+  /** What differs from the default limits. */
+  readonly limits?: Partial<TransportLimits>;
 }
 
 export interface GatewayServer {
@@ -16,34 +21,24 @@ export interface GatewayServer {
   stop(): Promise<void>;
 }
 
-/** Longer than any RPC may take, so that the connection of a slow call is not cut as an idle one. Bun's maximum is 255. */
-const idleTimeoutSeconds = 60;
+/** Longer than any call may take. */
+const lastRepliesMs = 60_000;
 
 /**
- * Serves the gateway over HTTP. Bun answers a body above its own limit with an empty 413, before any code of ours runs;
- * that limit is set out of reach, and body.ts never takes in more than a call may have.
+ * Serves the gateway over HTTP/1. Bodies have no limit here: body.ts never takes in more than a call may have.
  *
  * @throws Error with a sentence for people where the port is taken.
  */
-export function serveGateway({ gateway, port, host = "0.0.0.0" }: ServerOptions): GatewayServer {
-  const server = listen({ gateway, port, host });
-  return { port: server.port ?? port, stop: () => server.stop() };
-}
-
-function listen({ gateway, port, host }: Required<ServerOptions>): Server<undefined> {
-  try {
-    return Bun.serve({
-      port,
-      hostname: host,
-      idleTimeout: idleTimeoutSeconds,
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, self) => {
-        notePeer(request, self.requestIP(request)?.address ?? "");
-        return gateway.handle(request);
-      },
-    });
-  } catch (error) {
-    const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-    throw taken ? new Error(`Port ${port} on ${host} is taken by another process.`, { cause: error }) : error;
-  }
+export async function serveGateway(options: ServerOptions): Promise<GatewayServer> {
+  const { gateway, host = "0.0.0.0", port, log, limits } = options;
+  const handler = fetchHandler((request) => gateway.handle(request));
+  const listener = await openListener({ host, port, log, limits, handler });
+  return {
+    port: listener.port,
+    stop: async () => {
+      listener.close();
+      await listener.finish(lastRepliesMs);
+      listener.destroy();
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { ErrorReason } from "#services/platform/domain-error.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { reasonFromError } from "#services/platform/rpc-errors.ts";
+import { pathOfUrl } from "#services/platform/transport/target.ts";
 import { readBody } from "../body.ts";
 import { callOptionsFor, type GatewayClients } from "../clients.ts";
 import type { Handler, Trace } from "../observe.ts";
@@ -55,7 +56,7 @@ async function updateFrom(request: Request): Promise<Update | Response> {
 }
 
 function botIdFrom(url: string): bigint | undefined {
-  const digits = /^\/telegram\/([0-9]{1,16})$/.exec(new URL(url).pathname)?.[1];
+  const digits = /^\/telegram\/([0-9]{1,16})$/.exec(pathOfUrl(url))?.[1];
   const number = Number(digits ?? 0);
   return Number.isSafeInteger(number) && number > 0 ? BigInt(number) : undefined;
 }

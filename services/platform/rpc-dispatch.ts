@@ -1,17 +1,11 @@
-import { type ConnectRouter, cors, createContextValues } from "@connectrpc/connect";
-import {
-  createAsyncIterable,
-  type UniversalHandler,
-  type UniversalServerRequest,
-  type UniversalServerResponse,
-} from "@connectrpc/connect/protocol";
+import { Code, ConnectError, type ConnectRouter, cors, createContextValues } from "@connectrpc/connect";
+import { readAllBytes, type UniversalHandler } from "@connectrpc/connect/protocol";
 import type { Metrics } from "./metrics.ts";
 import { currentScope, type RequestScope, requestIdFrom, requestIdHeader, withScope } from "./rpc-context.ts";
 import { capDeadline } from "./rpc-deadline.ts";
 import type { InFlight } from "./rpc-in-flight.ts";
-
-/** Answers one HTTP request, whichever listener it came in on; `peer` is the address of the connection's other end. */
-export type Dispatch = (request: UniversalServerRequest, peer: string) => Promise<UniversalServerResponse>;
+import { BodyBroken, type Handler, type HttpRequest, type HttpResponse } from "./transport/exchange.ts";
+import { asterisk, pathOf, urlOf } from "./transport/target.ts";
 
 export interface DispatchOptions {
   router: ConnectRouter;
@@ -24,18 +18,19 @@ export interface DispatchOptions {
   stopping: AbortSignal;
 }
 
-/** Routes RPCs, GET /healthz, GET /metrics and CORS preflights; everything else is a 404. */
-export function createDispatch(options: DispatchOptions): Dispatch {
+/** Types of calls that may stream; unary Connect calls have plain ones. */
+const streamingType = /^application\/(connect\+|grpc)/;
+
+/** Routes RPCs, GET /healthz, GET /metrics and CORS preflights; everything else is a 404. HEAD is answered as GET. */
+export function createDispatch(options: DispatchOptions): Handler {
   const handlers = new Map(options.router.handlers.map((handler) => [handler.requestPath, handler]));
-  return (request, peer) => {
+  return (request) => {
     const requestId = requestIdFrom(request.header.get(requestIdHeader));
-    return withScope({ requestId, peer }, async () => {
-      const { pathname } = new URL(request.url);
-      const handler = handlers.get(pathname);
+    return withScope({ requestId, peer: request.address }, async () => {
+      const path = pathOf(request.target);
+      const handler = handlers.get(path);
       const response =
-        handler === undefined
-          ? await answerPlain(options, request, pathname)
-          : await answerRpc(options, handler, request);
+        handler === undefined ? await answerPlain(options, request, path) : await answerRpc(options, handler, request);
       return withCommonHeaders(response, request, requestId);
     });
   };
@@ -43,30 +38,32 @@ export function createDispatch(options: DispatchOptions): Dispatch {
 
 async function answerPlain(
   { isReady, metrics, stopping }: DispatchOptions,
-  { method }: UniversalServerRequest,
-  pathname: string,
-): Promise<UniversalServerResponse> {
-  if (method === "GET" && pathname === "/healthz") {
+  { method }: HttpRequest,
+  path: string,
+): Promise<HttpResponse> {
+  const isRead = method === "GET" || method === "HEAD";
+  if (isRead && path === "/healthz") {
     const ready = !stopping.aborted && (await isReady());
     return textResponse(ready ? 200 : 503, "application/json", JSON.stringify({ ready }));
   }
-  if (method === "GET" && pathname === "/metrics" && metrics !== undefined) {
+  if (isRead && path === "/metrics" && metrics !== undefined) {
     return textResponse(200, metrics.contentType, await metrics.text());
   }
+  if (path === asterisk) return { status: 204 };
   return textResponse(404, "text/plain; charset=utf-8", "There is nothing at this path.\n");
 }
 
-function textResponse(status: number, contentType: string, text: string): UniversalServerResponse {
-  const bytes = new TextEncoder().encode(text);
-  const header = new Headers({ "content-type": contentType, "content-length": String(bytes.byteLength) });
-  return { status, header, body: createAsyncIterable([bytes]) };
+function textResponse(status: number, contentType: string, text: string): HttpResponse {
+  const body = new TextEncoder().encode(text);
+  const header = new Headers({ "content-type": contentType, "content-length": String(body.byteLength) });
+  return { status, header, body };
 }
 
 async function answerRpc(
   { inFlight, maxTimeoutMs, stopping }: DispatchOptions,
   handler: UniversalHandler,
-  request: UniversalServerRequest,
-): Promise<UniversalServerResponse> {
+  request: HttpRequest,
+): Promise<HttpResponse> {
   if (request.method === "OPTIONS") return { status: 204, header: preflightHeader() };
   if (stopping.aborted) return stoppingResponse(request);
   const streams = handler.method.methodKind !== "unary";
@@ -76,14 +73,47 @@ async function answerRpc(
   const end = inFlight.begin();
   request.signal.addEventListener("abort", end, { once: true });
   try {
-    const response = await handler({ ...request, header, signal, contextValues: createContextValues() });
+    const response = await handler({
+      httpVersion: request.version,
+      method: request.method === "HEAD" ? "GET" : request.method,
+      url: urlOf(request.target),
+      header,
+      body: bodyOf(request),
+      signal,
+      contextValues: createContextValues(),
+    });
     if (response.body === undefined) end();
     else response.body = tracked(response.body, currentScope()!, end);
-    return response;
+    return await inOnePiece(request, response);
   } catch (error) {
     end();
     throw error;
   }
+}
+
+/** A body that breaks off is its caller's fault: the runtime would take any other error for one of ours. */
+async function* bodyOf({ body, wholeBody }: HttpRequest): AsyncGenerator<Uint8Array> {
+  if (wholeBody !== undefined) {
+    yield wholeBody;
+    return;
+  }
+  try {
+    yield* body;
+  } catch (error) {
+    if (!(error instanceof BodyBroken)) throw error;
+    throw new ConnectError("The request broke off.", Code.Canceled, undefined, undefined, error);
+  }
+}
+
+/** A short reply goes out in one piece: in several, they cost more than the call. */
+async function inOnePiece(
+  request: HttpRequest,
+  response: Awaited<ReturnType<UniversalHandler>>,
+): Promise<HttpResponse> {
+  const { body } = response;
+  const streams = request.version === "2.0" || streamingType.test(request.header.get("content-type") ?? "");
+  if (body === undefined || streams) return response;
+  return { ...response, body: await readAllBytes(body, Number.MAX_SAFE_INTEGER) };
 }
 
 /**
@@ -112,10 +142,10 @@ function tracked(body: AsyncIterable<Uint8Array>, scope: RequestScope, end: () =
 }
 
 /** Connect clients read the code from the body, gRPC-Web clients from the status. HTTP/2 connections got a GOAWAY. */
-function stoppingResponse({ httpVersion }: UniversalServerRequest): UniversalServerResponse {
+function stoppingResponse({ version }: HttpRequest): HttpResponse {
   const body = JSON.stringify({ code: "unavailable", message: "The server is stopping; try again." });
   const response = textResponse(503, "application/json", body);
-  if (httpVersion.startsWith("1.")) response.header?.set("connection", "close");
+  if (version !== "2.0") response.header?.set("connection", "close");
   return response;
 }
 
@@ -128,11 +158,7 @@ function preflightHeader(): Headers {
 }
 
 /** Any origin may call: what protects an RPC is its token, and no cookie is ever read. */
-function withCommonHeaders(
-  response: UniversalServerResponse,
-  request: UniversalServerRequest,
-  requestId: string,
-): UniversalServerResponse {
+function withCommonHeaders(response: HttpResponse, request: HttpRequest, requestId: string): HttpResponse {
   const header = new Headers(response.header);
   header.set(requestIdHeader, requestId);
   if (request.header.has("origin")) {

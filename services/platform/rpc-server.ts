@@ -16,7 +16,8 @@ import { signalInterceptor } from "./rpc-deadline.ts";
 import { createDispatch } from "./rpc-dispatch.ts";
 import { domainErrorInterceptor } from "./rpc-errors.ts";
 import { createInFlight } from "./rpc-in-flight.ts";
-import { openRpcListener, type RpcListener } from "./rpc-listener.ts";
+import type { TransportLimits } from "./transport/limits.ts";
+import { type Listener, openListener } from "./transport/listener.ts";
 
 export interface RpcServerOptions {
   /** Name of the process, for messages. */
@@ -43,6 +44,8 @@ export interface RpcServerOptions {
   maxTimeoutMs?: number;
   /** How long `stop` waits for unary calls in flight before it cuts them, in milliseconds. Default 10,000. */
   drainTimeoutMs?: number;
+  /** What one peer may take; what differs from the default. */
+  limits?: Partial<TransportLimits>;
 }
 
 export interface RpcServer {
@@ -78,8 +81,8 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
     stopping: softStop.signal,
   });
-  let opening: Promise<RpcListener> | undefined;
-  let listener: RpcListener | undefined;
+  let opening: Promise<Listener> | undefined;
+  let listener: Listener | undefined;
   let stopping: Promise<void> | undefined;
 
   async function stop(): Promise<void> {
@@ -93,13 +96,20 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
       await inFlight.idle(lastWordsMs);
     }
     await listener.finish(lastWordsMs);
-    await listener.destroy();
+    listener.destroy();
   }
 
   return {
     start: async () => {
       if (softStop.signal.aborted) throw new Error(`The ${options.service} server was stopped and cannot start again.`);
-      opening ??= openRpcListener({ host: options.host ?? "0.0.0.0", port: options.port, dispatch, log });
+      opening ??= openListener({
+        host: options.host ?? "0.0.0.0",
+        port: options.port,
+        handler: dispatch,
+        log,
+        http2: true,
+        limits: options.limits,
+      });
       listener = await opening;
     },
     stop: () => {

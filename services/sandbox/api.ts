@@ -140,7 +140,7 @@ function refusalResponse(refusal: Refusal): Response {
 }
 
 /**
- * A body that fails before its first byte makes Bun.serve reset the connection without a status line, which is what a
+ * A body that fails before its first byte makes the listener cut the connection without a status line, which is what a
  * peer's crash looks like. The reason is null because any other is printed.
  */
 function cutResponse(): Response {

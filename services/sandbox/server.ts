@@ -1,4 +1,8 @@
 import { type Clock, systemClock } from "#services/platform/clock.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { fetchHandler } from "#services/platform/transport/fetch-handler.ts";
+import { type Listener, openListener } from "#services/platform/transport/listener.ts";
+import { formOfUrl, pathOf } from "#services/platform/transport/target.ts";
 import { type Api, createApi } from "./api.ts";
 import { createBots } from "./bots.ts";
 import { controlPrefix, type SandboxControl } from "./control.ts";
@@ -44,48 +48,50 @@ export interface Sandbox {
 /** A stand-in for Telegram's Bot API, and the controls that make it answer as wanted and tell what it received. */
 export function createSandbox(options: SandboxOptions = {}): Sandbox {
   const host = options.host ?? "127.0.0.1";
+  const log = createLogger({ service: "sandbox", level: "warn" });
   const { world, stateFile } = createWorld(options);
   const api = createApi(world, options.clock ?? systemClock);
   const control = createControl(world, createUpdates(world, api), listen);
   const controlRoutes = createControlRoutes(control, () => ({ url: urlOf(port), controlUrl: urlOf(controlPort) }));
   let port = options.port ?? 0;
   let controlPort = options.controlPort ?? 0;
-  let publicServer: Bun.Server<undefined> | undefined;
-  let controlServer: Bun.Server<undefined> | undefined;
+  let publicServer: Promise<Listener> | undefined;
+  let controlServer: Listener | undefined;
 
   function urlOf(portNumber: number): string {
     const name = host === "0.0.0.0" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
     return `http://${name}:${portNumber}`;
   }
 
-  function serve(portNumber: number, answer: (request: Request) => Response | Promise<Response>) {
-    // Bodies a little over the limit are still read, so that they get the Bot API's 413 and not an empty one.
-    const maxRequestBodySize = maxBodyBytes * 2;
-    return Bun.serve({ port: portNumber, hostname: host, idleTimeout: 0, maxRequestBodySize, fetch: answer });
+  // Bodies a little over the limit are still read, so that they get the Bot API's 413 and not a bare one.
+  const limits = { bodyBytes: maxBodyBytes * 2 };
+
+  function serve(portNumber: number, answer: (request: Request) => Response | Promise<Response>): Promise<Listener> {
+    return openListener({ port: portNumber, host, log, limits, handler: fetchHandler(answer) });
   }
 
   async function listen(on: boolean): Promise<void> {
     if (!on) {
-      const stopping = publicServer?.stop(true);
+      const stopping = publicServer;
       publicServer = undefined;
-      await stopping;
+      (await stopping)?.destroy();
     } else if (!publicServer) {
       publicServer = serve(port, (request) => answerPublic(world, api, controlRoutes, request));
-      port = publicServer.port!;
+      port = (await publicServer).port;
     }
   }
 
   async function start(): Promise<void> {
     if (controlServer) return;
     await stateFile.load();
-    controlServer = serve(controlPort, (request) => answerControl(world, controlRoutes, request, true));
-    controlPort = controlServer.port!;
+    controlServer = await serve(controlPort, (request) => answerControl(world, controlRoutes, request, true));
+    controlPort = controlServer.port;
     await listen(true);
   }
 
   async function stop(): Promise<void> {
     await listen(false);
-    await controlServer?.stop(true);
+    controlServer?.destroy();
     controlServer = undefined;
     await stateFile.flush();
   }
@@ -126,15 +132,12 @@ function createWorld(options: SandboxOptions): { world: World; stateFile: StateF
 type ControlRoutes = ReturnType<typeof createControlRoutes>;
 
 function answerPublic(world: World, api: Api, controls: ControlRoutes, request: Request): Response | Promise<Response> {
-  const { url } = request;
-  const from = url.indexOf("/", "https://".length);
-  if (!url.startsWith("/bot", from)) return answerControl(world, controls, request, false);
-  const query = url.indexOf("?", from);
-  return api.answer(request, url.slice(from, query < 0 ? undefined : query));
+  const path = pathOf(formOfUrl(request.url));
+  return path.startsWith("/bot") ? api.answer(request, path) : answerControl(world, controls, request, false);
 }
 
 function answerControl(world: World, controls: ControlRoutes, request: Request, isControl: boolean) {
-  const { pathname } = new URL(request.url);
+  const pathname = pathOf(formOfUrl(request.url));
   if (pathname.startsWith(controlPrefix)) return controls(request, isControl);
   if (pathname === "/") return new Response(page(world.record), { headers: { "content-type": "text/html" } });
   return Response.json({ ok: false, error_code: notFound.status, description: notFound.description }, { status: 404 });

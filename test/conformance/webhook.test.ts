@@ -3,6 +3,7 @@ import { createBotApi } from "#services/delivery/telegram.ts";
 import { setWebhook } from "#services/delivery/webhooks.ts";
 import { SendReason, SendState } from "#services/ledger/send.ts";
 import { unsubscribeData } from "#services/message/render.ts";
+import { createLogger } from "#services/platform/log.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { serveGateway } from "../../gateway/server.ts";
 import { createCustomer } from "./customer.ts";
@@ -14,7 +15,8 @@ let publicUrl: string;
 let stopServing: () => Promise<void>;
 beforeAll(async () => {
   stack = await createStack();
-  const served = serveGateway({ gateway: stack.gateway, port: 0, host: "127.0.0.1" });
+  const log = createLogger({ service: "gateway", level: "silent" });
+  const served = await serveGateway({ gateway: stack.gateway, log, port: 0, host: "127.0.0.1" });
   publicUrl = `http://127.0.0.1:${served.port}`;
   stopServing = () => served.stop();
 });

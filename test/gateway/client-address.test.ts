@@ -43,13 +43,14 @@ async function setup(trusted: string) {
     });
   });
   const registry = new Registry();
+  const log = createLogger({ service: "gateway", level: "silent" });
   const gateway = createGateway({
     clients: createClients({ account: transport, campaign: transport, broadcast: transport }),
-    log: createLogger({ service: "gateway", level: "silent" }),
+    log,
     metrics: { registry, observeRpc: () => {}, text: () => registry.metrics(), contentType: "" },
     trustedProxies: readConfig(Type.Object({ P: trustedProxiesVar }), { P: trusted }).P,
   });
-  const server = serveGateway({ gateway, port: 0, host: "127.0.0.1" });
+  const server = await serveGateway({ gateway, log, port: 0, host: "127.0.0.1" });
   const request = (path: string, headers: Record<string, string>, method = "GET") =>
     fetch(`http://127.0.0.1:${server.port}${path}`, { method, headers });
   return { told, request, port: server.port, [Symbol.asyncDispose]: () => server.stop() };

@@ -61,6 +61,7 @@ export function setup(replies: Replies = {}) {
   const handle = (request: Request) => gateway.handle(request);
   return {
     gateway,
+    log,
     logged,
     handle,
     get calls() {

@@ -1,0 +1,215 @@
+/**
+ * Every port of ours: takes connections, looks which protocol each speaks, and sees to it that none is kept for nothing.
+ *
+ * HTTP/1 is read by code of our own. It has to share its port with HTTP/2 (gRPC), and `Bun.serve` takes over no accepted
+ * connection: behind it each byte went through a second connection inside the process, at twice the cost of this. Nor can
+ * `Bun.serve` bound connections by address or the time that headers take; `node:http` can, at three times the cost.
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { Logger } from "../log.ts";
+import { addressKey, createConnectionGate, type GatedConnection } from "./connection-gate.ts";
+import type { Handler } from "./exchange.ts";
+import { Http1Connection } from "./http1-connection.ts";
+import { createHttp2Engine, type Http2Connection } from "./http2-connection.ts";
+import { type Budget, createBudget } from "./http2-guard.ts";
+import { defaultLimits, type TransportLimits } from "./limits.ts";
+
+export interface ListenerOptions {
+  host: string;
+  port: number;
+  handler: Handler;
+  log: Logger;
+  /** Also speak HTTP/2 with prior knowledge. Default: HTTP/1 only. */
+  http2?: boolean;
+  /** What differs from the default limits. */
+  limits?: Partial<TransportLimits> | undefined;
+}
+
+export interface Listener {
+  /** The port that was bound. */
+  readonly port: number;
+  /** Connections that are open now. */
+  readonly connections: number;
+  /** Stops accepting connections; those that are open take no further request. */
+  close(): void;
+  /** Waits until every connection has ended, `timeoutMs` at most. */
+  finish(timeoutMs: number): Promise<void>;
+  /** Cuts whatever is still connected. */
+  destroy(): void;
+}
+
+/** The bytes that an HTTP/2 connection with prior knowledge begins with; no HTTP/1.1 method does. */
+const http2Preface = Buffer.from("PRI");
+/** One address may reset this many times what one of its connections may. */
+const resetsOfAddress = 4;
+const checksPerSecond = 1;
+
+interface Connection extends GatedConnection {
+  stop(): void;
+  check(nowMs: number): void;
+}
+
+/**
+ * Opens the port.
+ *
+ * @throws Error with one sentence when the port is taken.
+ */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const limits = { ...defaultLimits, ...options.limits };
+  const connections = new Set<Connection>();
+  const welcome = createWelcome({ ...options, limits }, connections);
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, welcome);
+  await listen(server, options.host, options.port);
+  const { port } = server.address() as AddressInfo;
+  const checking = setInterval(() => checkAll(connections), checkIntervalMs(limits));
+  let stopped = false;
+  const close = () => {
+    if (stopped) return;
+    stopped = true;
+    server.close();
+    for (const connection of connections) connection.stop();
+  };
+  const destroy = () => {
+    close();
+    clearInterval(checking);
+    for (const connection of connections) connection.destroy();
+  };
+  return {
+    port,
+    get connections() {
+      return connections.size;
+    },
+    close,
+    finish: async (timeoutMs) => {
+      const deadlineMs = performance.now() + timeoutMs;
+      while (connections.size > 0 && performance.now() < deadlineMs) await Bun.sleep(finishPollMs);
+    },
+    destroy,
+  };
+}
+
+const finishPollMs = 10;
+
+/** Often enough for the shortest limit, which tests make short. */
+function checkIntervalMs({ headerTimeoutMs, stallTimeoutMs, idleTimeoutMs }: TransportLimits): number {
+  return Math.min(1_000 / checksPerSecond, headerTimeoutMs / 4, stallTimeoutMs / 4, idleTimeoutMs / 4);
+}
+
+function checkAll(connections: ReadonlySet<Connection>): void {
+  const nowMs = performance.now();
+  for (const connection of connections) connection.check(nowMs);
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", (error: NodeJS.ErrnoException) => {
+    const taken = error.code === "EADDRINUSE";
+    reject(taken ? new Error(`Port ${port} on ${host} is taken by another process.`, { cause: error }) : error);
+  });
+  server.listen({ host, port }, resolve);
+  return promise;
+}
+
+type WelcomeOptions = ListenerOptions & { limits: TransportLimits };
+
+/** What is done with an accepted socket, plain or of TLS: from here on only its bytes matter. */
+function createWelcome(options: WelcomeOptions, connections: Set<Connection>): (socket: Socket) => void {
+  const { handler, limits, log } = options;
+  const gate = createConnectionGate(limits);
+  const resets = createResetBudgets(limits);
+  const http2 = options.http2 === true ? createHttp2Engine({ handler, limits, log }) : undefined;
+
+  return (socket) => {
+    const address = socket.remoteAddress;
+    // What a peer does to its connection is the connection's end, and nothing else's.
+    socket.on("error", () => socket.destroy());
+    const slot = createSlot(socket, limits);
+    const leave = address === undefined ? undefined : gate.admit(slot, address);
+    if (address === undefined || leave === undefined) {
+      socket.destroy();
+      return;
+    }
+    connections.add(slot);
+    socket.once("close", () => {
+      connections.delete(slot);
+      leave();
+    });
+    const serveHttp1 = () => slot.became(new Http1Connection(socket, { handler, limits, log, address }));
+    if (http2 === undefined) serveHttp1();
+    else {
+      const serveHttp2 = (first: Buffer) => {
+        slot.became(http2.serve(socket, first, { address, reset: () => resets(address) }));
+      };
+      look(socket, serveHttp1, serveHttp2);
+    }
+  };
+}
+
+interface Slot extends Connection {
+  became(connection: Http1Connection | Http2Connection): void;
+}
+
+/** A connection's place from its first moment, also while nobody knows what it speaks. */
+function createSlot(socket: Socket, limits: TransportLimits): Slot {
+  const sinceMs = performance.now();
+  let served: Http1Connection | Http2Connection | undefined;
+  return {
+    became: (connection) => {
+      served = connection;
+    },
+    get awaitsPeer() {
+      return served?.awaitsPeer ?? true;
+    },
+    stop: () => {
+      if (served === undefined) socket.destroy();
+      else served.stop();
+    },
+    destroy: () => {
+      if (served === undefined) socket.destroy();
+      else served.destroy();
+    },
+    check: (nowMs) => {
+      if (served !== undefined) served.check(nowMs);
+      else if (nowMs - sinceMs > limits.headerTimeoutMs) socket.destroy();
+    },
+  };
+}
+
+/** Waits for as many bytes as it takes to tell the two protocols apart. */
+function look(socket: Socket, serveHttp1: () => void, serveHttp2: (first: Buffer) => void): void {
+  let seen: Buffer = Buffer.alloc(0);
+  const ended = () => socket.destroy();
+  socket.once("end", ended);
+  socket.on("data", see);
+  function see(chunk: Buffer): void {
+    seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk]);
+    const compared = seen.subarray(0, http2Preface.length);
+    const matches = compared.equals(http2Preface.subarray(0, compared.length));
+    if (matches && compared.length < http2Preface.length) return;
+    socket.off("data", see);
+    socket.off("end", ended);
+    if (matches) serveHttp2(seen);
+    else {
+      serveHttp1();
+      socket.unshift(seen);
+    }
+  }
+}
+
+/** The resets of all connections of an address. An address without any has no entry. */
+function createResetBudgets({ resetsPerSecond }: TransportLimits): (address: string) => boolean {
+  const budgets = new Map<string, Budget>();
+  const perSecond = resetsPerSecond * resetsOfAddress;
+  let sweptMs = performance.now();
+  return (address) => {
+    const nowMs = performance.now();
+    if (nowMs - sweptMs > 10_000) {
+      sweptMs = nowMs;
+      for (const [key, budget] of budgets) if (budget.isFull(nowMs)) budgets.delete(key);
+    }
+    const key = addressKey(address);
+    const budget = budgets.get(key) ?? createBudget(perSecond, perSecond * 10);
+    budgets.set(key, budget);
+    return budget.take(nowMs);
+  };
+}
