@@ -11,7 +11,7 @@ import type { Call, Endpoint } from "./endpoint.ts";
 import { queryNames, readForm } from "./form.ts";
 import { checkPostQuery } from "./names.ts";
 import type { Handler, Trace } from "./observe.ts";
-import { RestError, restErrorFrom } from "./rest-error.ts";
+import { httpStatusFromCode, type RestCode, RestError, restErrorFrom } from "./rest-error.ts";
 import type { ResolveSession } from "./session.ts";
 
 export interface AnswerOptions {
@@ -30,14 +30,25 @@ export function createAnswer(endpoint: Endpoint, options: AnswerOptions): Handle
     });
 }
 
-/** Answers what is below /api and no endpoint: an unknown path, or a known one with another method. */
+/**
+ * Answers what is below /api and no endpoint: an unknown path, or a known one with another method. A path that does not
+ * end in `.json` gets the same envelope under HTTP's own code.
+ */
 export function createUnknownAnswer(endpoints: readonly Endpoint[], options: AnswerOptions): Handler {
-  return (request, trace) => {
+  return async (request, trace) => {
     if (isPreflight(request)) return preflightReply();
-    return enveloped(request, trace, options, () => {
+    const refusal = await enveloped(request, trace, options, () => {
       throw new RestError("func", unknownCall(request, endpoints));
     });
+    if (endsInJson(request.url)) return refusal;
+    const status = trace.outcome === "func" ? 404 : httpStatusFromCode[trace.outcome as RestCode];
+    return new Response(refusal.body, { status, headers: refusal.headers });
   };
+}
+
+/** Whether a URL's path promises an envelope under HTTP status 200. */
+function endsInJson(url: string): boolean {
+  return url.split(/[?#]/, 1)[0]!.endsWith(".json");
 }
 
 function unknownCall(request: Request, endpoints: readonly Endpoint[]): string {

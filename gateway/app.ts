@@ -57,7 +57,8 @@ function createApp(options: GatewayOptions) {
     clock,
     addressOf: createAddressOf(trustedProxies),
   });
-  const api = apiRoutes(observe, { clients, resolveSession: createSessions(clients.account), log });
+  const answers = { clients, resolveSession: createSessions(clients.account), log };
+  const api = apiRoutes(observe, answers);
   const document = JSON.stringify(openApiDocument(api, publicUrl));
   return new Elysia({ name: "gateway", strictPath: true })
     .use(api)

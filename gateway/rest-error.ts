@@ -16,6 +16,19 @@ export const restCodes = {
 
 export type RestCode = keyof typeof restCodes;
 
+/** What a refusal is in HTTP's own terms, for paths that do not end in `.json`: those always answer 200. */
+export const httpStatusFromCode: Readonly<Record<RestCode, number>> = {
+  key: 401,
+  unpaid: 402,
+  func: 400,
+  access: 404,
+  broadcasts: 403,
+  state: 409,
+  db: 503,
+  telegram: 502,
+  limit: 429,
+};
+
 /** A refusal as REST tells it: a documented code and a sentence for people. */
 export class RestError extends Error {
   override readonly name = "RestError";

@@ -1,4 +1,5 @@
 import { Elysia } from "elysia";
+import { corsHeaders, preflightReply } from "../cors.ts";
 import type { Observe } from "../observe.ts";
 
 /** Everything that the page needs comes from here: it works without the internet, and tells nobody that it is read. */
@@ -38,6 +39,8 @@ const start = `window.ui = SwaggerUIBundle({
 `;
 
 const headers = {
+  // The document is there for tools of any origin, and tells nothing that is not public.
+  ...corsHeaders,
   // The browser itself holds the page to this origin. Swagger UI styles its elements inline and has images as data.
   "content-security-policy":
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
@@ -51,6 +54,7 @@ export function docsRoutes(observe: Observe, document: string) {
   const serve = (path: string, type: string, body: () => string | Blob) => {
     const reply = () => new Response(body(), { headers: { ...headers, "content-type": type } });
     app.get(path, observe(path, reply), { detail: { hide: true } });
+    app.options(path, observe(path, preflightReply), { detail: { hide: true } });
   };
   serve("/docs", "text/html; charset=utf-8", () => page);
   serve("/docs/start.js", "text/javascript; charset=utf-8", () => start);

@@ -4,6 +4,7 @@ import type { Metrics } from "./metrics.ts";
 import { currentScope, type RequestScope, requestIdFrom, requestIdHeader, withScope } from "./rpc-context.ts";
 import { capDeadline } from "./rpc-deadline.ts";
 import type { InFlight } from "./rpc-in-flight.ts";
+import { traceHeaders } from "./trace-headers.ts";
 import { BodyBroken, type Handler, type HttpRequest, type HttpResponse } from "./transport/exchange.ts";
 import { asterisk, pathOf, urlOf } from "./transport/target.ts";
 
@@ -152,7 +153,9 @@ function stoppingResponse({ version }: HttpRequest): HttpResponse {
 function preflightHeader(): Headers {
   return new Headers({
     "access-control-allow-methods": cors.allowedMethods.join(", "),
-    "access-control-allow-headers": [...cors.allowedHeaders, "authorization", requestIdHeader].join(", "),
+    "access-control-allow-headers": [...cors.allowedHeaders, "authorization", requestIdHeader, ...traceHeaders].join(
+      ", ",
+    ),
     "access-control-max-age": "7200",
   });
 }

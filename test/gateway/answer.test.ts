@@ -85,12 +85,8 @@ describe("the session", () => {
 
 describe("an unknown call", () => {
   test.each([
-    ["GET", "/api"],
-    ["GET", "/api/"],
-    ["GET", "/api/broadcast"],
-    ["GET", "/api/broadcast/list.json/"],
-    ["GET", "/api/broadcast/list"],
     ["POST", "/api/broadcast/nothing.json"],
+    ["GET", "/api/broadcast/nothing.json?x=/y"],
     ["GET", start],
     ["PUT", start],
     ["DELETE", start],
@@ -106,6 +102,38 @@ describe("an unknown call", () => {
     expect(world.calls).toEqual([]);
   });
 
+  test.each([
+    ["GET", "/api"],
+    ["GET", "/api/"],
+    ["GET", "/api/broadcast"],
+    ["GET", "/api/broadcast/list.json/"],
+    ["GET", "/api/broadcast/list"],
+    ["POST", "/api/broadcast/list?x=.json"],
+  ])("%s %s, which does not end in .json, has HTTP's codes too", async (method, path) => {
+    const statusOf = async (replies: Replies, headers: Record<string, string>) => {
+      const response = await send(setup(replies), path, { method, headers });
+      return [response.status, (await envelopeOf(response)).error, response.headers.get("access-control-allow-origin")];
+    };
+    expect(await statusOf({}, authorized)).toEqual([404, "func", "*"]);
+    expect(await statusOf({}, {})).toEqual([401, "key", "*"]);
+    expect(await statusOf(unpaid, authorized)).toEqual([402, "unpaid", "*"]);
+    expect(await statusOf({ ResolveSession: refuses(ErrorReason.UNAVAILABLE) }, authorized)).toEqual([503, "db", "*"]);
+  });
+
+  test.each([
+    ["a body that breaks off", "{", "application/json"],
+    ["a body of another type", "x", "image/png"],
+    ["bytes that are no text", new Uint8Array([0xff]), "application/x-www-form-urlencoded"],
+    ["multipart that is none", "x", "multipart/form-data; boundary=b"],
+  ])("is one with 200 where the path ends in .json: %s", async (_case, body, type) => {
+    const response = await send(setup(), start, {
+      method: "POST",
+      headers: { ...authorized, "content-type": type },
+      body,
+    });
+    expect([response.status, (await envelopeOf(response)).error]).toEqual([200, "func"]);
+  });
+
   test("with a wrong method says which one it is", async () => {
     expect(await envelopeOf(setup().get(start))).toMatchObject({ message: "Use POST for this call." });
     const put = send(setup(), "/api/camp/broadcast.json", { method: "PUT", headers: authorized });
@@ -119,14 +147,37 @@ describe("an unknown call", () => {
 });
 
 describe("a page of another origin", () => {
-  test("may send the session's header", async () => {
-    const headers = { origin: "https://dash.example", "access-control-request-method": "POST" };
-    for (const path of [start, "/api/nothing.json"]) {
+  const sent = [
+    ...["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
+    ...["traceparent", "tracestate", "baggage", "sentry-trace"],
+  ];
+
+  test.each([start, "/api/nothing.json", "/openapi.json", "/docs", "/docs/start.js"])(
+    "may send the session's header and what tracing adds: %s",
+    async (path) => {
+      const headers = {
+        origin: "https://dash.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": sent.join(","),
+      };
       const response = await send(setup(), path, { method: "OPTIONS", headers });
       expect(response.status).toBe(204);
       expect(response.headers.get("access-control-allow-origin")).toBe("*");
-      expect(response.headers.get("access-control-allow-headers")).toContain("authorization");
+      expect(response.headers.get("access-control-allow-headers")?.split(", ").sort()).toEqual([...sent].sort());
       expect(response.headers.get("access-control-allow-credentials")).toBeNull();
+    },
+  );
+
+  test("may read the document, and of replies the headers that are ours", async () => {
+    for (const path of ["/openapi.json", "/docs", "/api/broadcast/list.json"]) {
+      const response = await setup().get(path);
+      expect(response.headers.get("access-control-allow-origin")).toBe("*");
+      expect(response.headers.get("access-control-expose-headers")?.split(", ").sort()).toEqual([
+        "retry-after",
+        "x-error",
+        "x-request-id",
+        "x-revision",
+      ]);
     }
   });
 

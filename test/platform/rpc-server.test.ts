@@ -210,7 +210,10 @@ describe("createRpcServer", () => {
     const preflight = await fetch(url, { method: "OPTIONS", headers: { origin: "https://app.example" } });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get("access-control-allow-origin")).toBe("*");
-    expect(preflight.headers.get("access-control-allow-headers")).toContain("authorization");
+    const allowed = preflight.headers.get("access-control-allow-headers")?.split(", ");
+    for (const name of ["authorization", "x-request-id", "traceparent", "tracestate", "baggage", "sentry-trace"]) {
+      expect(allowed).toContain(name);
+    }
     const response = await post(url, '{"token":"a"}', { origin: "https://app.example" });
     expect(response.headers.get("access-control-expose-headers")).toContain("Grpc-Status");
   });
