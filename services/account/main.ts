@@ -27,7 +27,7 @@ await runProcess({
   log,
   start: async ({ onStop, announce }) => {
     const config = readConfig(Config);
-    await migrate(config.DATABASE_URL);
+    await migrate(config.DATABASE_URL, (found) => log.warn(found));
     const { sql, db, close } = createDatabase({
       url: config.DATABASE_URL,
       applicationName: "leadcast-account",

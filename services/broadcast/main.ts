@@ -43,7 +43,7 @@ await runProcess({
     const config = readConfig(Config);
     const token = config.RPC_TOKENS.find(({ name }) => name === service);
     if (!token) throw new ConfigError([`RPC_TOKENS: no token named "${service}", which calls DeliveryService.`]);
-    await migrate(config.DATABASE_URL);
+    await migrate(config.DATABASE_URL, (found) => log.warn(found));
     const { sql, close } = createDatabase({
       url: config.DATABASE_URL,
       applicationName: "leadcast-broadcast",

@@ -2,6 +2,7 @@ import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/ledger/counters.ts";
 import { passGates } from "#services/ledger/gate.ts";
+import { forgetChat } from "#services/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { takeCampaignLock } from "./campaign-lock.ts";
 import { clearMessageIds, deleteLeadRow, selectWaitingBroadcasts, updateLeadToDropped } from "./erasure-store.ts";
@@ -13,7 +14,7 @@ import { type LeadRef, selectCampaignOfLead } from "./lead-store.ts";
  *
  * A broadcast that is being started, paused or ended at this moment has its gate shut, and its row stays queued: the claim
  * drops a send whose lead is gone, for the same reason. Locks come in the order of the life cycle: gates, then the
- * campaign, the sends, their counters, and the lead last, as in settle.
+ * campaign, the sends, their counters, and the lead last, as in settle. What was known of its chat goes when no other lead has it.
  */
 export async function deleteLead(sql: Sql, ref: LeadRef): Promise<void> {
   await retryCollisions(() => sql.begin((tx) => eraseInTransaction(tx, ref)));
@@ -33,6 +34,8 @@ async function eraseInTransaction(tx: TransactionSql, ref: LeadRef): Promise<voi
     if (counted) deltas.of(sourceId, LIFE_CYCLE_SLOT).dropped += 1;
   }
   await deltas.write(tx);
+  const erased = await deleteLeadRow(tx, ref.leadId);
   // Another call may have erased it before we had the lock.
-  if (!(await deleteLeadRow(tx, ref.leadId))) throw notYours("lead");
+  if (erased === undefined) throw notYours("lead");
+  await forgetChat(tx, erased);
 }

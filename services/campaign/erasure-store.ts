@@ -58,8 +58,12 @@ export async function clearMessageIds(
       AND s.state <> ${SendState.sending}`;
 }
 
-/** @returns false if it was gone already. */
-export async function deleteLeadRow(tx: TransactionSql, leadId: number): Promise<boolean> {
-  const rows = await tx`DELETE FROM lead WHERE id = ${leadId} RETURNING id`;
-  return rows.length > 0;
+/** @returns which bot and chat it was of; undefined if it was gone already. */
+export async function deleteLeadRow(
+  tx: TransactionSql,
+  leadId: number,
+): Promise<{ botId: number; chatId: number } | undefined> {
+  const [row] = await tx<{ botId: number; chatId: number }[]>`
+    DELETE FROM lead WHERE id = ${leadId} RETURNING bot_id AS "botId", chat_id AS "chatId"`;
+  return row;
 }

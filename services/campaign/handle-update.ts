@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
+import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
+import { SendReason } from "#services/ledger/send.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { updateReachable } from "./lead-store.ts";
 import { callbackAnswer, readUpdate, type UpdateEvent } from "./update.ts";
 import { selectWebhookSecret, updateChatOptedOut } from "./update-store.ts";
 
@@ -47,14 +48,20 @@ async function applyEvent(sql: Sql, botId: number, event: UpdateEvent): Promise<
     }
     case "otherButton":
       return callbackAnswer(event.callbackId, { confirmed: false });
-    case "reachability": {
-      const { chatId, reachable } = event;
-      await retryCollisions(() => updateReachable(sql, { botId, chatId, reachable }));
+    case "reachability":
+      await retryCollisions(() => applyFact(sql, factOf(event, botId)));
       return "";
-    }
     case "none":
       return "";
     default:
       return event satisfies never;
   }
+}
+
+/** An update that does not say when it happened, which Telegram never sends, is a report of this moment. */
+function factOf(event: Extract<UpdateEvent, { kind: "reachability" }>, botId: number): ReachabilityFact {
+  const { chatId, reachable, atSeconds, updateId } = event;
+  const unreachable = reachable ? SendReason.none : SendReason.blocked;
+  if (atSeconds === null) return { botIds: [botId], chatId, unreachable, atUs: null, updateId: null };
+  return { botIds: [botId], chatId, unreachable, atUs: atSeconds * 1_000_000, updateId };
 }

@@ -1,6 +1,5 @@
 /** Statements about leads. All of them are raw: they carry people's data, which drizzle puts into its errors. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { SendReason } from "#services/ledger/send.ts";
 import type { CampaignBot } from "./campaign-store.ts";
 import type { LeadInput } from "./lead.ts";
 
@@ -18,6 +17,8 @@ export interface WrittenLead {
   entry: number;
   /** Whether it entered its status in this statement. */
   entered: boolean;
+  /** Whether it is new. */
+  created: boolean;
 }
 
 /**
@@ -25,8 +26,8 @@ export interface WrittenLead {
  * stored, or says nothing new, is left alone and missing from the result.
  *
  * One statement, and sorted by chat: calls that overlap lock the leads, present and future, in one order, so they neither
- * deadlock nor make a lead twice. A new lead takes over what is known of its chat from the bot's other campaigns. The
- * rows without a create_time are looked up in a set of their own because `excluded` has only the table's columns.
+ * deadlock nor make a lead twice. A new lead takes over what is known of its chat: the newest fact, or where there is none
+ * what leads of the bot's other campaigns have stood with since before facts were kept. The rows without a create_time are looked up in a set of their own because `excluded` has only the table's columns.
  */
 export async function upsertLeads(
   tx: TransactionSql,
@@ -40,8 +41,9 @@ export async function upsertLeads(
     SELECT coalesce(nullif(i.id, 0), nextval('lead_id_seq')), ${campaignId}, ${botId}, i.chat_id, i.status,
       timestamptz 'epoch' + i.status_us * interval '1 microsecond',
       timestamptz 'epoch' + coalesce(i.created_us, i.status_us) * interval '1 microsecond',
-      coalesce((SELECT o.unreachable FROM lead o
-        WHERE o.bot_id = ${botId} AND o.chat_id = i.chat_id AND o.unreachable <> 0 LIMIT 1), 0),
+      coalesce((SELECT r.unreachable FROM reachability r WHERE r.bot_id = ${botId} AND r.chat_id = i.chat_id),
+        (SELECT o.unreachable FROM lead o
+          WHERE o.bot_id = ${botId} AND o.chat_id = i.chat_id AND o.unreachable <> 0 LIMIT 1), 0),
       i.click, i.user_name, i.subscriber, i.username
     FROM unnest(${leads.map((lead) => lead.id)}::bigint[], ${leads.map((lead) => lead.chatId)}::bigint[],
       ${leads.map((lead) => lead.status)}::smallint[], ${leads.map((lead) => lead.statusTimeUs)}::bigint[],
@@ -63,7 +65,8 @@ export async function upsertLeads(
         IS DISTINCT FROM (l.click, l.user_name, l.subscriber, l.username)
       OR (excluded.created_time <> l.created_time
         AND excluded.chat_id NOT IN (SELECT unnest(${undated}::bigint[])))))
-    RETURNING l.id, l.chat_id AS "chatId", l.entry, (old.id IS NULL OR old.entry <> new.entry) AS entered`;
+    RETURNING l.id, l.chat_id AS "chatId", l.entry, (old.id IS NULL OR old.entry <> new.entry) AS entered,
+      (old.id IS NULL) AS created`;
 }
 
 /** The ids of a campaign's leads by chat. */
@@ -130,18 +133,4 @@ export async function updateOptedOut(sql: Sql, { accountId, leadId }: LeadRef): 
     UPDATE lead l SET opted_out = true FROM campaign c
     WHERE l.id = ${leadId} AND c.id = l.campaign_id AND c.account_id = ${accountId} RETURNING l.id`;
   return rows.length > 0;
-}
-
-/** Every lead of a bot and chat, locked in the order of their ids. @returns how many changed. */
-export async function updateReachable(
-  sql: Sql,
-  { botId, chatId, reachable }: { botId: number; chatId: number; reachable: boolean },
-): Promise<number> {
-  const unreachable = reachable ? SendReason.none : SendReason.blocked;
-  const rows = await sql`
-    WITH target AS (SELECT id FROM lead WHERE bot_id = ${botId} AND chat_id = ${chatId}
-      AND unreachable <> ${unreachable} ORDER BY id FOR NO KEY UPDATE)
-    UPDATE lead l SET unreachable = ${unreachable} FROM target
-    WHERE l.id = target.id AND l.unreachable <> ${unreachable} RETURNING l.id`;
-  return rows.length;
 }

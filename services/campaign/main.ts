@@ -42,7 +42,7 @@ await runProcess({
     if (!token) throw new ConfigError([`RPC_TOKENS: no token named "${service}", which calls DeliveryService.`]);
     const transport = createRpcTransport({ baseUrl: config.DELIVERY_URL, token: token.secret });
     const delivery = createClient(DeliveryService, transport);
-    await migrate(config.DATABASE_URL);
+    await migrate(config.DATABASE_URL, (found) => log.warn(found));
     const { sql, db, close } = createDatabase({
       url: config.DATABASE_URL,
       applicationName: "leadcast-campaign",

@@ -1,6 +1,7 @@
 import { keepSequenceAhead } from "#services/database/assigned-id.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { constraintOf, retryCollisions } from "#services/database/retry.ts";
+import { showFacts } from "#services/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { shareCampaignLock } from "./campaign-lock.ts";
 import { selectCampaignBot } from "./campaign-store.ts";
@@ -34,7 +35,7 @@ export interface PutLeadsInput {
  */
 export async function putLeads(sql: Sql, input: PutLeadsInput): Promise<number[]> {
   await keepSequenceAhead(sql, "lead", Math.max(...input.leads.map((lead) => lead.id)));
-  return await retryCollisions(async () => {
+  const { ids, botId, newChats } = await retryCollisions(async () => {
     try {
       return await sql.begin((tx) => putInTransaction(tx, input));
     } catch (error) {
@@ -42,9 +43,19 @@ export async function putLeads(sql: Sql, input: PutLeadsInput): Promise<number[]
       throw error;
     }
   });
+  // What was told of these chats meanwhile could not see the leads yet.
+  if (newChats.length > 0) await retryCollisions(() => showFacts(sql, [botId], newChats));
+  return ids;
 }
 
-async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promise<number[]> {
+interface PutLeadsResult {
+  ids: number[];
+  botId: number;
+  /** Of leads that are new. */
+  newChats: number[];
+}
+
+async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promise<PutLeadsResult> {
   await shareCampaignLock(tx, input.campaignId);
   const campaign = await selectCampaignBot(tx, input.campaignId, input.accountId);
   if (campaign === undefined) throw notYours("campaign");
@@ -54,7 +65,8 @@ async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promi
   for (const { id, chatId } of await selectLeadIds(tx, campaign.id, unchanged)) idsByChat.set(chatId, id);
   const ids = matchIds(input.leads, idsByChat);
   if (input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, entriesOf(input.leads, written));
-  return ids;
+  const newChats = [...written.values()].filter(({ created }) => created).map(({ chatId }) => chatId);
+  return { ids, botId: campaign.botId, newChats };
 }
 
 /** A lead that has entered its status stands as the input says. */

@@ -16,10 +16,12 @@ import {
 import type { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
+import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
+import { SendReason } from "#services/ledger/send.ts";
 import { uploadMedia } from "#services/media/media.ts";
 import { createTurns } from "#services/media/turns.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { pastMicroseconds } from "#services/platform/rpc-time.ts";
+import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { type PreviewClient, passOn, sendPreview } from "#services/preview/preview.ts";
 import { STATUSES, zeroBlock } from "./block.ts";
@@ -28,7 +30,7 @@ import { botBelongsTo } from "./bot-store.ts";
 import { selectCampaigns } from "./campaign-store.ts";
 import { deleteLead } from "./delete-lead.ts";
 import { handleUpdate } from "./handle-update.ts";
-import { selectNowUs, updateOptedOut, updateReachable } from "./lead-store.ts";
+import { selectNowUs, updateOptedOut } from "./lead-store.ts";
 import {
   blockToMessage,
   botFromMessage,
@@ -151,10 +153,16 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       if (!found) throw notYours("lead");
       return {};
     },
-    setLeadReachable: async ({ accountId, botId, chatId, reachable }) => {
+    setLeadReachable: async ({ accountId, botId, chatId, reachable, changeTime }) => {
       if (!(await botBelongsTo(db, Number(botId), Number(accountId)))) throw notYours("bot");
-      const change = { botId: Number(botId), chatId: Number(chatId), reachable };
-      const changed = await retryCollisions(() => updateReachable(sql, change));
+      const fact: ReachabilityFact = {
+        botIds: [Number(botId)],
+        chatId: Number(chatId),
+        unreachable: reachable ? SendReason.none : SendReason.blocked,
+        atUs: microsecondsFromTimestamp(changeTime!, "change_time"),
+        updateId: null,
+      };
+      const changed = await retryCollisions(() => applyFact(sql, fact));
       return create(SetLeadReachableResponseSchema, { changed });
     },
     deleteLead: async ({ accountId, leadId }) => {

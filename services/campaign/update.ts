@@ -9,9 +9,17 @@ export type UpdateEvent =
   /** Some other button: it spins until it is answered. */
   | { kind: "otherButton"; callbackId: string }
   /** A private chat has blocked the bot, or is known to be reachable. */
-  | { kind: "reachability"; chatId: number; reachable: boolean }
+  | ({ kind: "reachability"; chatId: number; reachable: boolean } & UpdateMoment)
   /** Nothing that concerns us. */
   | { kind: "none" };
+
+/** When an update says that it happened. */
+export interface UpdateMoment {
+  /** Unix seconds; null where the update does not say. */
+  atSeconds: number | null;
+  /** Orders updates of one second; 0 where the update has none. */
+  updateId: number;
+}
 
 /** What the person reads who has unsubscribed. */
 export const UNSUBSCRIBED_TEXT = "You will get no more messages.";
@@ -27,10 +35,12 @@ export function readUpdate(json: string): UpdateEvent {
   const callback = objectAt(update, "callback_query");
   if (callback !== undefined) return readCallback(callback);
   const member = objectAt(update, "my_chat_member");
-  if (member !== undefined) return readMember(member);
+  if (member !== undefined) return readMember(member, momentOf(update, member));
   // Whoever writes to the bot has not blocked it.
-  const chatId = privateChatOf(objectAt(update, "message"));
-  return chatId === undefined ? { kind: "none" } : { kind: "reachability", chatId, reachable: true };
+  const message = objectAt(update, "message");
+  const chatId = privateChatOf(message);
+  if (chatId === undefined) return { kind: "none" };
+  return { kind: "reachability", chatId, reachable: true, ...momentOf(update, message) };
 }
 
 function parsed(json: string): object {
@@ -64,11 +74,26 @@ function readCallback(callback: object): UpdateEvent {
 }
 
 /** In a private chat the bot is a member, or kicked: that is how Telegram puts "blocked". */
-function readMember(change: object): UpdateEvent {
+function readMember(change: object, moment: UpdateMoment): UpdateEvent {
   const chatId = privateChatOf(change);
   const status = valueAt(objectAt(change, "new_chat_member"), "status");
   if (chatId === undefined || (status !== "kicked" && status !== "member")) return { kind: "none" };
-  return { kind: "reachability", chatId, reachable: status === "member" };
+  return { kind: "reachability", chatId, reachable: status === "member", ...moment };
+}
+
+/** The end of the year 9999: later dates count as now all the same, and would not fit a bigint of microseconds. */
+const LAST_SECOND = 253_402_300_799;
+
+function momentOf(update: object, event: object | undefined): UpdateMoment {
+  const [date, updateId] = [valueAt(event, "date"), valueAt(update, "update_id")];
+  return {
+    atSeconds: isCount(date) ? Math.min(date, LAST_SECOND) : null,
+    updateId: isCount(updateId) && Number.isSafeInteger(updateId) ? updateId : 0,
+  };
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0;
 }
 
 function privateChatOf(holder: object | undefined): number | undefined {

@@ -115,9 +115,18 @@ function openOne(options: DatabaseOptions): OneConnection {
  *
  * The lock belongs to a transaction, and not to a session: behind a pooler in transaction mode a session is nobody's. And
  * nobody waits inside of one: those who wait would keep the pool's connections from the one who works.
+ *
+ * @param onWarning is told what a migration found and changed in the data, in a sentence for the log.
  */
-export async function migrate(databaseUrl: string, clock: Clock = systemClock): Promise<void> {
-  const connectOnce = () => postgres(databaseUrl, { max: 1, prepare: false, onnotice: () => {}, connect_timeout: 5 });
+export async function migrate(
+  databaseUrl: string,
+  onWarning: (sentence: string) => void = () => {},
+  clock: Clock = systemClock,
+): Promise<void> {
+  const onnotice = ({ severity, message }: postgres.Notice) => {
+    if (severity === "WARNING") onWarning(message!);
+  };
+  const connectOnce = () => postgres(databaseUrl, { max: 1, prepare: false, onnotice, connect_timeout: 5 });
   const [lock, client] = [connectOnce(), connectOnce()];
   const tryOnce = () =>
     lock.begin(async (tx) => {

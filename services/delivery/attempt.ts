@@ -41,6 +41,8 @@ type WrittenSend = Pick<PlacedSend, "send" | "place">;
 
 interface Wire {
   written: boolean;
+  /** When the last request was written, on the monotonic clock. */
+  writtenAtMs: number | undefined;
   /** Until a request has taken it. */
   place: Place | undefined;
 }
@@ -59,7 +61,7 @@ export async function attemptSend(lane: Lane, { send, place }: WrittenSend, opti
   const { clock, onError, openToken, attach } = options;
   const obstacle = options.obstacle(lane);
   if (obstacle !== undefined) return { result: { result: "putBack", reason: obstacle } };
-  const wire: Wire = { written: false, place };
+  const wire: Wire = { written: false, writtenAtMs: undefined, place };
   try {
     const token = tokenOf(send, openToken);
     if (token === undefined) return { result: { result: "putBack", reason: SendReason.botRefused }, tokenSealed: true };
@@ -67,7 +69,7 @@ export async function attemptSend(lane: Lane, { send, place }: WrittenSend, opti
     if (!message) return { result: { result: "failed", reason: SendReason.blankText, leaves: false } };
     const deliver = delivery(lane, token, message, wire, options);
     const outcome = message.media === "" || !attach ? await deliver() : await attach(send, deliver);
-    return { result: resultOf(outcome), outcome };
+    return { result: resultOf(outcome, wire), outcome };
   } catch (error) {
     onError(error);
     return { result: faultResult(wire.written) };
@@ -100,7 +102,10 @@ function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wir
     wire.written = true;
     wire.place = undefined;
     killPoint("request.before");
-    const onWritten = () => lane.pacer.wrote(place, clock.monotonicMs());
+    const onWritten = () => {
+      wire.writtenAtMs = clock.monotonicMs();
+      lane.pacer.wrote(place, wire.writtenAtMs);
+    };
     const outcome = outcomeOf(await api.send(token, message, attachment, onWritten));
     killPoint("request.after");
     if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
@@ -117,12 +122,12 @@ async function takePlace(lane: Lane, clock: Clock): Promise<Place> {
   }
 }
 
-function resultOf(outcome: Outcome): SendResult {
+function resultOf(outcome: Outcome, { writtenAtMs }: Wire): SendResult {
   switch (outcome.outcome) {
     case "sent":
       return { result: "sent", messageId: outcome.messageId };
     case "lead":
-      return { result: "failed", reason: outcome.reason, leaves: outcome.leaves };
+      return { result: "failed", reason: outcome.reason, leaves: outcome.leaves, writtenAtMs };
     case "body":
       return { result: "bodyFault", reason: outcome.reason };
     case "bot":

@@ -85,9 +85,10 @@ export class Settler {
     const batch = this.#waiting.splice(0, MAX_BATCH);
     this.#writing = batch.length;
     try {
-      const { sql, databaseClock } = this.#options;
+      const { sql, clock, databaseClock } = this.#options;
       const settlements = batch.map((item) => item.settlement);
-      await settleSends(settlements, { sql, clock: databaseClock, acceptedRevisions: this.#accepted });
+      const monotonicMs = () => clock.monotonicMs();
+      await settleSends(settlements, { sql, clock: databaseClock, monotonicMs, acceptedRevisions: this.#accepted });
     } catch (error) {
       this.#failing = true;
       this.#options.onError(error);

@@ -1,6 +1,7 @@
 /**
  * Settle: what became of claimed sends. One transaction; order of locks: broadcasts → sends → quota days → counters →
- * leads (claim takes quota before sends, but the sends that settle locks are never the queued ones that a claim waits for).
+ * reachability → leads (claim takes quota before sends, but the sends that settle locks are never the queued ones that a
+ * claim waits for).
  *
  * Every row is matched by its claim's own token, so a worker that lost its lease, woke from a freeze or kept its results
  * while Postgres was away can settle at any time: late proof replaces `unconfirmed`, and a row that was claimed again
@@ -11,6 +12,7 @@ import { killPoint } from "#services/platform/kill-points.ts";
 import { type ClaimedSend, keyOf } from "./claim.ts";
 import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
+import { type Refusal, recordRefusals } from "./reachability.ts";
 import { SendKind, SendReason, SendState } from "./send.ts";
 import * as store from "./store.ts";
 import { inTransaction } from "./transaction.ts";
@@ -18,8 +20,11 @@ import { inTransaction } from "./transaction.ts";
 /** How a send ended, as delivery saw it. */
 export type SendResult =
   | { result: "sent"; messageId: number }
-  /** Refused for good because of this lead; `leaves` says that the chat leaves every audience. */
-  | { result: "failed"; reason: SendReason; leaves: boolean }
+  /**
+   * Refused for good because of this lead; `leaves` says that the chat leaves every audience, unless something newer than
+   * the request is known of it: `writtenAtMs` on the process' monotonic clock is when it was written, by default now.
+   */
+  | { result: "failed"; reason: SendReason; leaves: boolean; writtenAtMs?: number }
   /** Refused because of the body. */
   | { result: "bodyFault"; reason: SendReason }
   /** Nobody knows. */
@@ -49,6 +54,8 @@ export function ticketOf(send: ClaimedSend): SettleTicket {
 export interface SettleOptions {
   sql: Sql;
   clock?: DatabaseClock;
+  /** The clock of `writtenAtMs`. */
+  monotonicMs?: () => number;
   /** Revisions already known to be accepted, by source: saves a statement a batch. Filled here. */
   acceptedRevisions?: Map<number, number>;
 }
@@ -94,7 +101,7 @@ async function settleInTransaction(
   await giveBackQuota(tx, settled, settlements);
   await deltas.write(tx);
   await countFaults(tx, settled, rows);
-  await leaveAudiences(tx, settled, settlements);
+  await leaveAudiences(tx, settled, settlements, options);
   return settled;
 }
 
@@ -250,22 +257,23 @@ async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows
   for (const { sourceId, revision, leads } of faults.values()) await store.addFaultLeads(tx, sourceId, revision, leads);
 }
 
-/** Only for results that still counted: a chat that came back is not taken away by an answer that was written before. */
+/** Only for results that still counted. Facts are taken in the order of their chats, so that two settles do not deadlock. */
 async function leaveAudiences(
   tx: TransactionSql,
   settled: store.SettledRow[],
   settlements: readonly Settlement[],
+  { clock = databaseClock, monotonicMs }: SettleOptions,
 ): Promise<void> {
   const leaving = settlements.filter(({ result }) => result.result === "failed" && result.leaves);
   if (leaving.length === 0) return;
   const written = new Set(settled.map(keyOf));
-  const chats = leaving.flatMap(({ ticket, result }) =>
-    result.result === "failed" && written.has(keyOf(ticket))
-      ? [{ botId: ticket.botId, chatId: ticket.chatId, reason: result.reason }]
-      : [],
-  );
-  chats.sort((a, b) => a.botId - b.botId || a.chatId - b.chatId);
-  if (chats.length > 0) await store.markUnreachable(tx, chats);
+  const refusals = leaving.flatMap(({ ticket, result }): Refusal[] => {
+    if (result.result !== "failed" || !written.has(keyOf(ticket))) return [];
+    const { reason, writtenAtMs } = result;
+    const agoMs = writtenAtMs === undefined || monotonicMs === undefined ? 0 : monotonicMs() - writtenAtMs;
+    return [{ botId: ticket.botId, chatId: ticket.chatId, reason, agoMs }];
+  });
+  if (refusals.length > 0) await recordRefusals(tx, refusals, clock.offsetMs());
 }
 
 /**

@@ -360,21 +360,6 @@ export async function addFaultLeads(
     WHERE source_id = ${sourceId} AND revision = ${revision}`;
 }
 
-/** Takes chats out of every audience of their bots, with the reason. */
-export async function markUnreachable(
-  tx: TransactionSql,
-  chats: { botId: number; chatId: number; reason: SendReason }[],
-): Promise<void> {
-  // Leads are locked by chat everywhere, so that PutLeads of the same chats is no deadlock.
-  await tx`
-    WITH target AS (
-      SELECT l.id, k.reason FROM unnest(${chats.map((c) => c.botId)}::bigint[], ${chats.map((c) => c.chatId)}::bigint[],
-        ${chats.map((c) => c.reason)}::smallint[]) AS k (bot_id, chat_id, reason)
-      JOIN lead l ON l.bot_id = k.bot_id AND l.chat_id = k.chat_id
-      WHERE l.unreachable = 0 ORDER BY l.chat_id, l.id FOR NO KEY UPDATE OF l)
-    UPDATE lead l SET unreachable = target.reason FROM target WHERE l.id = target.id AND l.unreachable = 0`;
-}
-
 /** sending → unconfirmed where the claim's owner has been silent past the send's timeout and the margin. */
 export async function updateToRescued(
   tx: TransactionSql,

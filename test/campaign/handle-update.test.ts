@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
 import { updateBroadcast } from "#services/broadcast/edit.ts";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
@@ -161,6 +162,79 @@ describe("block and unblock of the bot", () => {
     await handle({ my_chat_member: { ...blocked.my_chat_member, chat: { id: 501, type: "group" } } });
 
     expect(await state(leadId)).toEqual({ optedOut: false, unreachable: 0 });
+  });
+});
+
+describe("updates of one person", () => {
+  const T = 1_767_225_600;
+  const started = (date: number, update_id: number) => ({ update_id, message: { chat, date, text: "/start" } });
+  const changed = (status: string, date: number, update_id: number) => ({
+    update_id,
+    my_chat_member: { chat, date, new_chat_member: { status } },
+  });
+
+  test("count by when they happened: an old block that is repeated, or a message that is late, changes nothing", async () => {
+    const { handle, leadId, state } = await setup();
+    const block = changed("kicked", T, 100);
+    await handle(block);
+    expect(await state(leadId)).toMatchObject({ unreachable: SendReason.blocked });
+    await handle(started(T + 60, 7));
+    await handle(block);
+    expect(await state(leadId)).toMatchObject({ unreachable: 0 });
+    await handle(changed("kicked", T + 120, 8));
+    await handle(started(T + 60, 9));
+    expect(await state(leadId)).toMatchObject({ unreachable: SendReason.blocked });
+  });
+
+  test("end in one state, in whatever order and however often they come", async () => {
+    const update = fc.record({
+      second: fc.integer({ min: 0, max: 2 }),
+      what: fc.constantFrom("kicked", "member", "message"),
+    });
+    const history = fc.array(update, { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(history, fc.infiniteStream(fc.nat()), async (events, random) => {
+        const { handle, leadId, otherLeadId, state } = await setup();
+        const updates = events.map(({ second, what }, id) =>
+          what === "message" ? started(T + second, id) : changed(what, T + second, id),
+        );
+        const shuffled = [...updates, ...updates]
+          .map((value) => ({ value, key: random.next().value }))
+          .sort((a, b) => a.key - b.key);
+        for (const { value } of shuffled) await handle(value);
+        const last = events
+          .map((event, id) => ({ ...event, id }))
+          .sort((a, b) => b.second - a.second || b.id - a.id)[0]!;
+        const unreachable = last.what === "kicked" ? SendReason.blocked : 0;
+        for (const id of [leadId, otherLeadId]) expect(await state(id)).toMatchObject({ unreachable });
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  test("reach a lead that is made for the chat at the same time", async () => {
+    for (let round = 0; round < 10; round++) {
+      const { handle, accountId, botId, state } = await setup();
+      const { campaign } = await world.client.putCampaign({ campaign: { accountId, botId } });
+      await handle(changed("kicked", T, 1));
+
+      const [made] = await Promise.all([
+        world.lead({ accountId, campaignId: campaign!.id }, { chatId }),
+        handle(started(T + 1, 2)),
+      ]);
+
+      expect(await state(made)).toMatchObject({ unreachable: 0 });
+    }
+  });
+
+  test("may be a mebibyte large, and are refused as no update when they are none", async () => {
+    const { botId, handle, leadId, state } = await setup();
+    const large = { ...changed("kicked", T, 1), text: "x".repeat(1_048_000) };
+    await handle(large);
+    expect(await state(leadId)).toMatchObject({ unreachable: SendReason.blocked });
+    for (const updateJson of ["", "[", `"${"x".repeat(1_048_575)}"`]) {
+      expect(await failureOf(world.client.handleUpdate({ botId, updateJson }))).toMatchObject({ reason: 5 });
+    }
   });
 });
 

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { eventually } from "#test/support/eventually.ts";
 import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
-import { createWorld, type World } from "./setup.ts";
+import { at, createWorld, type World } from "./setup.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -56,8 +58,9 @@ describe("SetLeadReachable", () => {
       await world.lead({ accountId, campaignId: campaign!.id }, { chatId: 1n }),
     ];
     const other = await world.lead(customer, { chatId: 2n });
-    const set = async (reachable: boolean, chatId = 1n) =>
-      (await world.client.setLeadReachable({ accountId, botId, chatId, reachable })).changed;
+    let seconds = 0;
+    const set = async (reachable: boolean, chatId = 1n, changeTime = at(++seconds)) =>
+      (await world.client.setLeadReachable({ accountId, botId, chatId, reachable, changeTime })).changed;
     const states = async () => (await Promise.all(leads.map(leadRow))).map((row) => row.unreachable);
     return { customer, leads, other, set, states };
   }
@@ -84,12 +87,61 @@ describe("SetLeadReachable", () => {
     expect((await leadRow(leads[0]!)).optedOut).toBe(true);
   });
 
+  test("changes nothing where something later is known, and needs to say when it was", async () => {
+    const { set, states, customer } = await setup();
+    const { accountId, botId } = customer;
+
+    await set(false, 1n, at(10));
+    expect(await set(true, 1n, at(9))).toBe(0);
+    expect(await states()).toEqual([1, 1]);
+    const later = { ...at(10), nanos: 1_000 };
+    expect(await set(true, 1n, later)).toBe(2);
+    expect(await set(false, 1n, at(10))).toBe(0);
+    expect(await states()).toEqual([0, 0]);
+    const undated = world.client.setLeadReachable({ accountId, botId, chatId: 1n, reachable: false });
+    expect(await failureOf(undated)).toMatchObject({ reason: 5, field: "change_time" });
+  });
+
+  test("takes a time far ahead for now, so that what happens next still counts", async () => {
+    const { set, states } = await setup();
+
+    await set(false, 1n, timestampFromMs(Date.UTC(2099, 0)));
+    expect(await states()).toEqual([1, 1]);
+    await eventually(async () => (await set(true, 1n, timestampFromMs(Date.now()))) === 2);
+  });
+
+  test("of a person who is erased leaves nothing, once no other lead has the chat", async () => {
+    const { set, leads, customer } = await setup();
+    const known = () => world.sql`SELECT FROM reachability WHERE bot_id = ${Number(customer.botId)}`;
+    const remove = (leadId: bigint) => world.client.deleteLead({ accountId: customer.accountId, leadId });
+    await set(false);
+
+    await remove(leads[0]!);
+    expect(await known()).toHaveLength(1);
+    await remove(leads[1]!);
+
+    expect(await known()).toHaveLength(0);
+    await set(false);
+    expect(await known()).toHaveLength(0);
+  });
+
+  test("leaves nothing of leads that are erased, reported and made at the same time", async () => {
+    for (let round = 0; round < 10; round++) {
+      const { set, leads, customer } = await setup();
+      const remove = (leadId: bigint) => world.client.deleteLead({ accountId: customer.accountId, leadId });
+
+      await Promise.all([remove(leads[0]!), set(false), remove(leads[1]!), set(true), set(false)]);
+
+      expect(await world.sql`SELECT FROM reachability WHERE bot_id = ${Number(customer.botId)}`).toHaveLength(0);
+    }
+  });
+
   test("needs a bot of the account", async () => {
     const { customer } = await setup();
     const { accountId } = await world.customer();
 
     for (const botId of [customer.botId, 999_999n]) {
-      const call = world.client.setLeadReachable({ accountId, botId, chatId: 1n, reachable: false });
+      const call = world.client.setLeadReachable({ accountId, botId, chatId: 1n, reachable: false, changeTime: at(0) });
       expect(await reasonOf(call)).toBe("NOT_YOURS");
     }
   });

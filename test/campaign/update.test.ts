@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { callbackAnswer, readUpdate } from "#services/campaign/update.ts";
+import { callbackAnswer, readUpdate, type UpdateMoment } from "#services/campaign/update.ts";
 import { unsubscribeData } from "#services/message/render.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
@@ -42,19 +42,32 @@ describe("readUpdate", () => {
   });
 
   test("reads block and unblock of a private chat, and of no other", () => {
-    expect(member("kicked")).toEqual({ kind: "reachability", chatId: 501, reachable: false });
-    expect(member("member")).toEqual({ kind: "reachability", chatId: 501, reachable: true });
+    const undated = { kind: "reachability", chatId: 501, atSeconds: null, updateId: 1 } as const;
+    expect(member("kicked")).toEqual({ ...undated, reachable: false });
+    expect(member("member")).toEqual({ ...undated, reachable: true });
     expect(member("left")).toEqual({ kind: "none" });
     expect(member("kicked", group)).toEqual({ kind: "none" });
   });
 
   test("reads a private message as proof that the chat can be reached", () => {
-    expect(read({ message: { chat, text: "/start" } })).toEqual({
+    expect(read({ update_id: 9, message: { chat, text: "/start", date: 1_767_225_600 } })).toEqual({
       kind: "reachability",
       chatId: 501,
       reachable: true,
+      atSeconds: 1_767_225_600,
+      updateId: 9,
     });
     expect(read({ message: { chat: group, text: "/start" } })).toEqual({ kind: "none" });
+  });
+
+  test("takes a date and an id only as Telegram writes them, and no date past the year 9999", () => {
+    const moment = (date: unknown, update_id: unknown) => {
+      const { atSeconds, updateId } = read({ update_id, message: { chat, date } }) as UpdateMoment;
+      return [atSeconds, updateId];
+    };
+    expect(moment(0, 0)).toEqual([0, 0]);
+    expect(moment(2 ** 60, 2 ** 60)).toEqual([253_402_300_799, 0]);
+    for (const odd of ["1767225600", -1, 1.5, null, undefined, {}, true]) expect(moment(odd, odd)).toEqual([null, 0]);
   });
 
   test("passes over everything else", () => {
@@ -67,7 +80,8 @@ describe("readUpdate", () => {
   });
 
   test("refuses what is not a JSON object, and repeats nothing of it", () => {
-    for (const json of ["", "secret words", "[]", "null", '"secret"', "1", '{"message": {"text": "secret"']) {
+    const deep = `${"[".repeat(500_000)}"secret"${"]".repeat(500_000)}`;
+    for (const json of [deep, "", "secret words", "[]", "null", '"secret"', "1", '{"message": {"text": "secret"']) {
       try {
         readUpdate(json);
         throw new Error("It was expected to be refused, and passed.");

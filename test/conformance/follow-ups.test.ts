@@ -144,6 +144,7 @@ describe("a follow-up that is due", () => {
           botId: BigInt(botId),
           chatId: BigInt(firstChat),
           reachable: false,
+          changeTime: timestampFromMs(Date.now()),
         }),
     },
     {

@@ -59,6 +59,17 @@ beforeAll(async () => {
       future: false,
       call: (statusTime) => campaign.setLeadStatus({ accountId, leadId, status: LeadStatus.HOLD, statusTime }),
     },
+    "SetLeadReachable change_time": {
+      future: true,
+      call: (changeTime) =>
+        campaign.setLeadReachable({
+          accountId,
+          botId: BigInt(customer.botId),
+          chatId: 1n,
+          reachable: true,
+          changeTime,
+        }),
+    },
     "UpdateBroadcast audience.created_from_time": bound("createdFromTime"),
     "UpdateBroadcast audience.created_to_time": bound("createdToTime"),
     "UpdateBroadcast audience.status_from_time": bound("statusFromTime"),

@@ -1,4 +1,7 @@
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { drizzle } from "drizzle-orm/postgres-js";
+import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
 import { createDatabase, type Database, migrate, type Sql } from "#services/database/client.ts";
 import { startPostgres } from "#services/embedded/postgres.ts";
@@ -21,6 +24,8 @@ export const throwAwaySettings = { fsync: "off", full_page_writes: "off", wal_le
 const templateLock = 7_315_100;
 const template = "leadcast_template";
 
+const migrationsFolder = join(import.meta.dirname, "../../services/database/migrations");
+
 let admin: Promise<postgres.Sql> | undefined;
 let made = 0;
 
@@ -30,10 +35,39 @@ let made = 0;
  * with it when it ends.
  */
 export async function createTestDatabase(): Promise<TestDatabase> {
+  return await openTestDatabase((sql, name) => sql.unsafe(`CREATE DATABASE ${name} TEMPLATE ${template}`));
+}
+
+/** A database as it was before this migration and all later ones, for tests of what they do to data. */
+export async function createDatabaseBefore(migration: string): Promise<TestDatabase> {
+  return await openTestDatabase(async (sql, name) => {
+    await sql.unsafe(`CREATE DATABASE ${name}`);
+    const client = postgres(urlOf(sql, name), { max: 1, onnotice: () => {} });
+    try {
+      await runMigrations(drizzle(client), { migrationsFolder: migrationsBefore(migration) });
+    } finally {
+      await client.end();
+    }
+  });
+}
+
+/** A folder with the migrations before this one. */
+function migrationsBefore(migration: string): string {
+  const folder = temporaryFolder("migrations");
+  cpSync(migrationsFolder, folder, { recursive: true });
+  const path = join(folder, "meta", "_journal.json");
+  const journal = JSON.parse(readFileSync(path, "utf8")) as { entries: { tag: string }[] };
+  const index = journal.entries.findIndex(({ tag }) => tag === migration);
+  if (index < 0) throw new Error(`There is no migration ${migration}.`);
+  writeFileSync(path, JSON.stringify({ ...journal, entries: journal.entries.slice(0, index) }));
+  return folder;
+}
+
+async function openTestDatabase(make: (sql: postgres.Sql, name: string) => Promise<unknown>): Promise<TestDatabase> {
   admin ??= connectAdmin();
   const sql = await admin;
   const name = `test_${process.pid}_${++made}`;
-  await sql.unsafe(`CREATE DATABASE ${name} TEMPLATE ${template}`);
+  await make(sql, name);
   const url = urlOf(sql, name);
   const database = createDatabase({ url, applicationName: "test" });
   return {

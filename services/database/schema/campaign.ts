@@ -1,5 +1,17 @@
 import { sql } from "drizzle-orm";
-import { boolean, index, integer, jsonb, pgTable, primaryKey, smallint, text, uniqueIndex } from "drizzle-orm/pg-core";
+import {
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  uniqueIndex,
+} from "drizzle-orm/pg-core";
 import { account } from "./account.ts";
 import { id, moment } from "./columns.ts";
 
@@ -18,9 +30,26 @@ export const bot = pgTable(
     messagesPerSecond: integer("messages_per_second").notNull().default(30),
     /** What Telegram sends back in its secret-token header. */
     webhookSecret: text("webhook_secret").notNull(),
+    /** Telegram's number of the bot, which no two bots have; null for one that has none of its own. */
+    number: id("number").unique("bot_number"),
+    /** A NumberState: see services/bot/number.ts. */
+    numberState: smallint("number_state").notNull().default(0),
+    /** Numbers that it had before: opt-outs are remembered under them. */
+    formerNumbers: bigint("former_numbers", { mode: "number" }).array().notNull().default([]),
   },
-  (table) => [index("bot_account").on(table.accountId)],
+  (table) => [
+    index("bot_account").on(table.accountId),
+    // Those whose number has not been read yet: none, but for a moment after an update of ours.
+    index("bot_unread").on(table.id).where(sql`number_state = 0`),
+    check("bot_number_own", sql`(number IS NOT NULL) = (number_state = 1)`),
+  ],
 );
+
+/** The number of the bot that sends previews, written by delivery; null before its first start. One row. */
+export const serviceBot = pgTable("service_bot", {
+  id: smallint("id").primaryKey(),
+  number: id("number"),
+});
 
 /** `state`: 1 live, 2 paused, 3 deleted, as in CampaignState. */
 export const campaign = pgTable(

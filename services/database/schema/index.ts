@@ -3,3 +3,4 @@ export * from "./broadcast.ts";
 export * from "./campaign.ts";
 export * from "./ledger.ts";
 export * from "./media.ts";
+export * from "./person.ts";

@@ -5,12 +5,18 @@ import { type Replies, setup } from "../gateway-world.ts";
 
 const update = '{"update_id":1,"callback_query":{"id":"9","data":"u:1"}}';
 
-function send(world: ReturnType<typeof setup>, { bot = "3", body = update, secret = "hook-secret" } = {}) {
+interface Sent {
+  bot?: string;
+  body?: string | Uint8Array<ArrayBuffer> | ReadableStream;
+  secret?: string;
+}
+
+function send(world: ReturnType<typeof setup>, { bot = "3", body = update, secret = "hook-secret" }: Sent = {}) {
   const headers = secret === "" ? undefined : { "x-telegram-bot-api-secret-token": secret };
   return world.handle(new Request(`http://localhost/telegram/${bot}`, { method: "POST", headers, body }));
 }
 
-async function outcome(replies: Replies, request: Parameters<typeof send>[1] = {}) {
+async function outcome(replies: Replies, request: Sent = {}) {
   const world = setup(replies);
   const response = await send(world, request);
   return { status: response.status, text: await response.text(), calls: world.calls };
@@ -45,18 +51,45 @@ describe("POST /telegram/:bot", () => {
     expect(await outcome({}, request)).toEqual({ status: 403, text: "", calls: [] });
   });
 
-  test("refuses what is larger than an update may be", async () => {
-    expect(await outcome({}, { body: "x".repeat(65_537) })).toEqual({ status: 400, text: "", calls: [] });
+  test("passes on an update of a mebibyte", async () => {
+    const body = `{"message":"${"x".repeat(1024 * 1024 - 14)}"}`;
+    const { status, calls } = await outcome({}, { body });
+    expect(status).toBe(200);
+    expect(calls[0]).toMatchObject({ request: { updateJson: body } });
   });
+
+  test.each([
+    ["is larger than that", "too large", "x".repeat(1024 * 1024 + 1)],
+    ["is no UTF-8", "no UTF-8", new Uint8Array([0x7b, 0xff, 0x7d])],
+  ] as const)(
+    "answers 200 to what %s, once the secret is found to be right, and logs why",
+    async (_case, problem, body) => {
+      const world = setup({});
+      expect((await send(world, { body })).status).toBe(200);
+      expect(world.calls).toMatchObject([
+        { rpc: "HandleUpdate", request: { updateJson: "{}", webhookSecret: "hook-secret" } },
+      ]);
+      expect(world.logged).toContainEqual(expect.objectContaining({ botId: 3, problem }));
+      expect(await outcome({ HandleUpdate: notYours("bot") }, { body })).toMatchObject({ status: 403, text: "" });
+    },
+  );
 
   test("answers 503 while the service is away, so that Telegram sends the update again", async () => {
     const away = new DomainError(ErrorReason.UNAVAILABLE, "away");
     expect(await outcome({ HandleUpdate: away })).toMatchObject({ status: 503, text: "" });
   });
 
-  test("answers 400 to an update that the service cannot read", async () => {
+  test("answers 200 to an update that the service can never read, and logs that", async () => {
     const unreadable = new DomainError(ErrorReason.INVALID_ARGUMENT, "no JSON", { field: "update_json" });
-    expect(await outcome({ HandleUpdate: unreadable })).toMatchObject({ status: 400, text: "" });
+    const world = setup({ HandleUpdate: unreadable });
+    expect((await send(world, { body: "a person's words" })).status).toBe(200);
+    expect(world.logged).toContainEqual(expect.objectContaining({ botId: 3, problem: "no update" }));
+    expect(JSON.stringify(world.logged)).not.toContain("person");
+  });
+
+  test("answers 400 where the body breaks off, so that Telegram sends the update again", async () => {
+    const broken = new ReadableStream({ pull: (controller) => controller.error(new Error("cut")) });
+    expect(await outcome({}, { body: broken })).toEqual({ status: 400, text: "", calls: [] });
   });
 
   test("logs neither the secret nor the update", async () => {
