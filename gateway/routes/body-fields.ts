@@ -7,16 +7,19 @@ const mediaTypes = [MediaType.UNSPECIFIED, MediaType.PHOTO, MediaType.VIDEO] as 
 
 export const bodyParams = {
   text: text(
-    "The message in Telegram's legacy Markdown: at most 4096 characters, 1024 with media, counted as Telegram does. Macros such as {click} or {user} are filled in for each lead.",
+    "The message in Telegram's legacy Markdown: at most 4096 characters, 1024 with media, counted as Telegram does; at most 100 entities, and 9,000 bytes of link addresses. Macros such as {click} or {user} are filled in for each lead.",
   ),
   media: text("The ref of an uploaded file; empty for none.", { maxLength: 64 }),
   media_type: integer("What the ref is: 0 none, 1 picture, 2 video.", { minimum: 0, maximum: mediaTypes.length - 1 }),
   button: text("Caption of the button, at most 64 characters. Caption and link come together or not at all.", {
     maxLength: 64,
   }),
-  link: text("Where the button leads: http, https or tg, at most 2048 characters, with no macro in its host.", {
-    maxLength: 2048,
-  }),
+  link: text(
+    "Where the button leads: http, https or tg, at most 2048 characters, with no macro in its host. A macro may be percent-encoded.",
+    {
+      maxLength: 2048,
+    },
+  ),
 };
 
 /** 0 to 2 mean the same to REST and to the RPCs. */

@@ -1,6 +1,8 @@
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import {
   BUTTON_LIMIT,
+  ENTITY_LIMIT,
+  LINK_BYTES_LIMIT,
   LINK_LIMIT,
   MEDIA_REF_LIMIT,
   type MediaType,
@@ -8,10 +10,11 @@ import {
   TEXT_LIMIT,
   textLimit,
 } from "./limits.ts";
-import { canonicalLink, linkOrigin, webHost } from "./link.ts";
+import { linkBytes, linkOrigin } from "./link.ts";
+import { linkFault } from "./link-fault.ts";
 import { hasMacro } from "./macros.ts";
-import { MarkdownError, type ParsedText, parseMarkdown } from "./markdown.ts";
-import { hasControl, isBlank } from "./plain-text.ts";
+import { MarkdownError, type OnLostLink, type ParsedText, parseMarkdown } from "./markdown.ts";
+import { cutText, hasControl, isBlank } from "./plain-text.ts";
 
 /** What a lead gets, as its author wrote it: the same for a triggered block and for a broadcast. */
 export interface MessageBody {
@@ -61,12 +64,19 @@ export function checkBody(body: MessageBody): ParsedText {
   return parsed;
 }
 
-/** For Start and for turning a block on: throws DomainError BODY_INVALID when there is neither text nor media. */
+/**
+ * For Start and for turning a block on: throws DomainError BODY_INVALID when there is neither text nor media, or more than
+ * Telegram takes, as in a body that was saved before that was checked.
+ */
 export function checkSendable(body: MessageBody): void {
-  if (!isEmptyBody(body)) return;
-  throw new DomainError(ErrorReason.BODY_INVALID, "The message is empty: give it a text, a photo or a video first.", {
-    field: "text",
-  });
+  const problem = isEmptyBody(body)
+    ? "The message is empty: give it a text, a photo or a video first."
+    : storedFault(body);
+  if (problem !== undefined) throw new DomainError(ErrorReason.BODY_INVALID, problem, { field: "text" });
+}
+
+function storedFault({ text }: MessageBody): string | undefined {
+  return amountFault(parseText(text));
 }
 
 function checkText(body: MessageBody): ParsedText {
@@ -78,24 +88,59 @@ function checkText(body: MessageBody): ParsedText {
     );
   }
   checkCharacters("text", "text", text, "lines");
-  const parsed = parseText(text);
+  const parsed = parseText(text, refuseLostLink);
   const limit = textLimit(body.mediaType);
   if (parsed.text.length > limit) {
     const why = limit === TEXT_LIMIT ? "" : " when there is media";
     throw invalid("text", `The text has ${parsed.text.length} characters: shorten it to at most ${limit}${why}.`);
   }
+  const amount = amountFault(parsed);
+  if (amount !== undefined) throw invalid("text", amount);
   checkTextLinks(parsed);
   return parsed;
 }
 
-function checkTextLinks({ entities }: ParsedText): void {
-  const tooLong = entities.some((entity) => entity.type === "text_link" && entity.url.length > LINK_LIMIT);
-  if (tooLong) throw invalid("text", `A link in the text is too long: shorten it to at most ${LINK_LIMIT} characters.`);
+/** What is too much of in a text that has no single fault. */
+function amountFault({ entities }: ParsedText): string | undefined {
+  if (entities.length > ENTITY_LIMIT) {
+    return `The text has ${entities.length} entities (formatted places and links): Telegram shows only ${ENTITY_LIMIT}.`;
+  }
+  const bytes = linkBytes(entities);
+  if (bytes <= LINK_BYTES_LIMIT) return undefined;
+  return `The addresses of the links in the text have ${bytes} bytes together: shorten them to at most ${LINK_BYTES_LIMIT}.`;
 }
 
-function parseText(text: string): ParsedText {
+function checkTextLinks({ text, entities }: ParsedText): void {
+  for (const entity of entities) {
+    if (entity.type !== "text_link") continue;
+    const name = nameOfTextLink(text.slice(entity.offset, entity.offset + entity.length));
+    if (entity.url.length > LINK_LIMIT) {
+      throw invalid("text", `${name} is too long: shorten it to at most ${LINK_LIMIT} characters.`);
+    }
+    if (hasMacro(linkOrigin(entity.url))) throw invalid("text", linkFault(entity.url, name)!);
+  }
+}
+
+/** Telegram would send such a link's text without its address, and nobody would know why. */
+const refuseLostLink: OnLostLink = (text, address) => {
+  const name = nameOfTextLink(text);
+  if (address.trim() === "") throw invalid("text", `${name} has no address: write [text](https://example.com/path).`);
+  throw invalid(
+    "text",
+    linkFault(address, name) ?? `${name} is not a valid address: write it as https://example.com/path.`,
+  );
+};
+
+function nameOfTextLink(text: string): string {
+  return `The link "${cutText(text.trim(), MAX_SHOWN_UNITS)}" in the text`;
+}
+
+/** Enough of a link's text to find it again. */
+const MAX_SHOWN_UNITS = 40;
+
+function parseText(text: string, onLostLink?: OnLostLink): ParsedText {
   try {
-    return parseMarkdown(text);
+    return parseMarkdown(text, onLostLink);
   } catch (error) {
     if (error instanceof MarkdownError) throw invalid("text", `The text cannot be sent. ${error.message}`, error);
     throw error;
@@ -136,22 +181,8 @@ function checkLink(link: string): void {
     throw invalid("link", `The link has ${link.length} characters: shorten it to at most ${LINK_LIMIT}.`);
   }
   checkCharacters("link", "link", link, "none");
-  if (/[\s\\]/.test(link)) {
-    throw invalid("link", "The link holds a space or a backslash: remove it, or write %20 or %5C.");
-  }
-  if (!/^(https?:\/\/|tg:)/i.test(link)) throw invalid("link", "The link must start with https://, http:// or tg://.");
-  if (hasMacro(linkOrigin(link))) {
-    throw invalid("link", "A macro may stand only behind the link's host, as in https://example.com/?click={click}.");
-  }
-  if (/^tg:/i.test(link) ? canonicalLink(link) === undefined : !isWebLink(link)) {
-    throw invalid("link", "The link is not a valid address: its host must have a dot, as in https://example.com/path.");
-  }
-}
-
-/** Telegram must read it, and so must the browser that it opens: each refuses some that the other takes. */
-function isWebLink(link: string): boolean {
-  const dotted = /[^.]\.[^.]/.test(webHost(link) ?? "");
-  return dotted && canonicalLink(link) !== undefined && URL.canParse(link);
+  const fault = linkFault(link, "The link");
+  if (fault !== undefined) throw invalid("link", fault);
 }
 
 function checkCharacters(field: Field, name: string, value: string, allowed: "lines" | "none"): void {

@@ -20,6 +20,15 @@ export const BUTTON_LIMIT = 64;
 /** A button's address, and the address of a link in the text. */
 export const LINK_LIMIT = 2048;
 
+/** Formatted places and links in one text. Telegram takes more, and shows only the first hundred. */
+export const ENTITY_LIMIT = 100;
+
+/**
+ * UTF-8 bytes of all addresses of links in one text, as they are sent. Telegram refuses the whole message when its entities
+ * have some 9,500 bytes, of which each takes a few besides its address.
+ */
+export const LINK_BYTES_LIMIT = 9000;
+
 /** A media ref; ours are far shorter. */
 export const MEDIA_REF_LIMIT = 255;
 

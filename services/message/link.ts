@@ -14,8 +14,9 @@ interface WebAddress {
   path: string;
 }
 
-const HOST = /^(?:[\w.!$,~*'();&+=-]|%[0-9a-f]{2}|[\u{80}-\u{10FFFF}])+$/iu;
-const USERINFO = /^(?:[\w.!$,~*'();&+=:-]|%[0-9a-f]{2}|[\u{80}-\u{10FFFF}])*$/iu;
+/** What a host may be made of, as the Bot API server has it. */
+export const HOST = /^(?:[\w.!$,~*'();&+=-]|%[0-9a-f]{2}|[\u{80}-\u{10FFFF}])+$/iu;
+export const USERINFO = /^(?:[\w.!$,~*'();&+=:-]|%[0-9a-f]{2}|[\u{80}-\u{10FFFF}])*$/iu;
 const APP_LINK = /^(tg|ton|tonsite):(?:\/\/)?/i;
 
 /**
@@ -45,6 +46,11 @@ export function linkOrigin(link: string): string {
   return end < 0 ? link : link.slice(0, scheme.length + end);
 }
 
+/** UTF-8 bytes of the addresses of links. */
+export function linkBytes(entities: readonly { type: string; url?: string }[]): number {
+  return entities.reduce((bytes, { url }) => bytes + (url === undefined ? 0 : Buffer.byteLength(url)), 0);
+}
+
 function appLink(scheme: string, rest: string): string | undefined {
   const address = webAddress(rest);
   if (!address || address.schemeGiven || address.userinfo !== "" || address.port !== "") return undefined;
@@ -69,13 +75,18 @@ function readAuthority(authority: string): Pick<WebAddress, "userinfo" | "host" 
   const mark = Math.max(authority.lastIndexOf(":"), authority.lastIndexOf("]"), authority.lastIndexOf("@"));
   const hasPort = mark > 0 && authority[mark] === ":";
   const port = hasPort ? authority.slice(mark + 1).replace(/^0+(?=.)/, "") : "";
-  if (hasPort && !(/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535)) return undefined;
+  if (hasPort && !isPort(port)) return undefined;
   const before = hasPort ? authority.slice(0, mark) : authority;
   const at = before.lastIndexOf("@");
   const userinfo = before.slice(0, Math.max(0, at));
   const host = before.slice(at + 1).replace(/[A-Z]/g, (letter) => letter.toLowerCase());
   if (isIpv6(host)) return { userinfo, host, port };
   return host !== "." && HOST.test(host) && USERINFO.test(userinfo) ? { userinfo, host, port } : undefined;
+}
+
+/** A port, without the noughts that may stand in front. */
+export function isPort(port: string): boolean {
+  return /^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535;
 }
 
 function isIpv6(host: string): boolean {

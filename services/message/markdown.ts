@@ -48,7 +48,11 @@ interface Reader {
   /** UTF-16 units in `pieces`. */
   length: number;
   readonly entities: TextEntity[];
+  readonly onLostLink: OnLostLink;
 }
+
+/** Told of each link whose address Telegram would drop without a word, with its text and its address as written. */
+export type OnLostLink = (text: string, address: string) => void;
 
 const SPANS = { _: "italic", "*": "bold", "`": "code" } as const;
 
@@ -61,8 +65,8 @@ const LANGUAGE = /[^ \t\r\n\v`]+(?=[ \t\r\n\v])/y;
 const LINE_END = /\r\n|\n\r|\n|\r/y;
 
 /** Reads the source in linear time. Throws MarkdownError if an entity is never closed. */
-export function parseMarkdown(source: string): ParsedText {
-  const reader: Reader = { source, at: 0, pieces: [], length: 0, entities: [] };
+export function parseMarkdown(source: string, onLostLink: OnLostLink = () => {}): ParsedText {
+  const reader: Reader = { source, at: 0, pieces: [], length: 0, entities: [], onLostLink };
   while (reader.at < source.length) readNext(reader);
   return trimText(reader.pieces.join(""), reader.entities);
 }
@@ -108,8 +112,10 @@ function readLink(reader: Reader): void {
   const length = emit(reader, text);
   // Without text there is no entity, and then Telegram does not look for an address: "(…)" stays as it is.
   if (text === "") return;
-  const url = canonicalLink((reader.source[reader.at] === "(" ? takeAddress(reader) : text).toWellFormed());
+  const address = reader.source[reader.at] === "(" ? takeAddress(reader) : undefined;
+  const url = canonicalLink((address ?? text).toWellFormed());
   if (url !== undefined && length > 0) reader.entities.push({ type: "text_link", offset, length, url });
+  if (url === undefined && address !== undefined) reader.onLostLink(text, address);
 }
 
 function takeAddress(reader: Reader): string {

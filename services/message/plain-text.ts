@@ -6,8 +6,8 @@
 /** The Bot API server drops these: separators and direction overrides, and three marks that draw over other lines. */
 const DROPPED = /[\u2028-\u202E]|\u0333|\u033F|\u030A/g;
 
-/** Only characters that do not show: spaces of all kinds, zero-width marks, tags. Telegram takes such a text for empty. */
-const INVISIBLE = /^(?:[\s\u180E\u2800\uFFFC]|[\u200B-\u200F]|[\u{E0000}-\u{E007F}])*$/u;
+/** Only characters that do not show: spaces of all kinds, zero-width marks, fillers, tags. A message of them is empty. */
+const INVISIBLE = /^[\s\p{Cc}\p{Default_Ignorable_Code_Point}\u180E\u2800\uFFFC]*$/u;
 
 /**
  * The text as Telegram would show it: lone surrogates become U+FFFD, control characters (tabs too) a space, carriage
@@ -36,10 +36,15 @@ export function hasControl(text: string, allowed: "lines" | "none"): boolean {
   return allowed === "none" ? controls.length > 0 : controls.some((control) => !"\n\r\t".includes(control));
 }
 
-/** The longest start of the text that has at most `limit` UTF-16 units and does not end in half a surrogate pair. */
+/** No locale changes where its boundaries are; one must be named, so that no machine's own counts. */
+const characters = new Intl.Segmenter("en", { granularity: "grapheme" });
+
+/**
+ * The longest start of the text that has at most `limit` UTF-16 units and ends between two characters as a person sees
+ * them: a family, a flag, a letter with its accents stays whole or goes. Empty where the first one alone is longer.
+ * Only a text that is too long costs anything.
+ */
 export function cutText(text: string, limit: number): string {
   if (text.length <= limit) return text;
-  const last = text.charCodeAt(limit - 1);
-  const splits = last >= 0xd800 && last <= 0xdbff;
-  return text.slice(0, Math.max(0, splits ? limit - 1 : limit));
+  return text.slice(0, characters.segment(text).containing(Math.max(0, limit))?.index ?? 0);
 }

@@ -71,8 +71,7 @@ export function parseUnsubscribeData(data: string): number | undefined {
 
 function linkButton(button: string, link: string, values: MacroValues): UrlButton {
   const url = fillLink(link, values);
-  const caption = fillLine(button, values);
+  const caption = cutText(fillLine(button, values), BUTTON_LIMIT);
   // A caption made of macros can come out empty, and Telegram refuses a button without one.
-  const text = isBlank(caption) ? (webHost(url) ?? "Open") : caption;
-  return { text: cutText(text, BUTTON_LIMIT), url };
+  return { text: isBlank(caption) ? cutText(webHost(url) ?? "Open", BUTTON_LIMIT) : caption, url };
 }

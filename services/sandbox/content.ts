@@ -7,6 +7,10 @@ import type { Settings } from "./settings.ts";
 
 const maxTextUnits = 4_096;
 const maxCaptionUnits = 1_024;
+/** Telegram takes more entities, and shows the first hundred. */
+const maxShownEntities = 100;
+/** About where Telegram refuses a message for the size of its entities, nearly all of which is addresses. */
+const maxEntityBytes = 9_500;
 
 /** What a message shows, once its entities are parsed. */
 export interface Content {
@@ -23,11 +27,18 @@ export function contentFromParameters(
 ): Content | Refusal {
   const formatted = formattedText(parameters, isCaption, settings);
   if ("kind" in formatted) return formatted;
+  const tooLarge = settings.checkEntities ? entitiesRefusal(formatted.entities) : undefined;
+  if (tooLarge) return tooLarge;
   const length = settings.checkText ? lengthRefusal(formatted.text, isCaption) : undefined;
   if (length) return length;
   const replyMarkup = structureOf(parameters.reply_markup);
   const keyboard = replyMarkup !== undefined && settings.checkKeyboard ? checkReplyMarkup(replyMarkup) : undefined;
-  return keyboard ?? { ...formatted, replyMarkup };
+  return keyboard ?? { ...formatted, entities: formatted.entities?.slice(0, maxShownEntities), replyMarkup };
+}
+
+function entitiesRefusal(entities: Entity[] | undefined): Refusal | undefined {
+  const bytes = (entities ?? []).reduce((sum, { url = "" }) => sum + Buffer.byteLength(url), 0);
+  return bytes > maxEntityBytes ? badRequest("entities_too_long", "ENTITIES_TOO_LONG") : undefined;
 }
 
 type Formatted = Pick<Content, "text" | "entities">;

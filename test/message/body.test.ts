@@ -26,6 +26,32 @@ const ACCEPTED: [why: string, body: MessageBody][] = [
   ["an unknown macro behind the host", linked("https://example.com/{foo}")],
 ];
 
+/** So many links, whose addresses have so many bytes together. */
+const linksOf = (count: number, bytes: number): string => {
+  const share = Math.floor(bytes / count);
+  const address = (length: number) => `https://a.bc/${"x".repeat(length - 13)}`;
+  return Array.from(
+    { length: count },
+    (_, index) => `[x](${address(index === 0 ? bytes - share * (count - 1) : share)})`,
+  ).join(" ");
+};
+
+ACCEPTED.push(
+  ["100 entities", body({ text: "*b* ".repeat(100) })],
+  ["100 entities of all kinds", body({ text: "*b* _i_ `c` ```p``` [l](https://a.bc) ".repeat(20) })],
+  ["101 entities of which one vanishes", body({ text: `${"*b* ".repeat(100)}**` })],
+  ["9,000 bytes of addresses", body({ text: linksOf(10, 9_000) })],
+  ["a percent-encoded macro behind the host", linked("https://example.com/?click=%7Bclick%7D")],
+  ["an underscore in the host", linked("https://my_shop.example.com/")],
+  ["a dot at the end of the host", linked("https://example.com./")],
+  ["noughts before the port", linked("https://example.com:0443/")],
+  ["the highest port", linked("https://example.com:65535/")],
+  ["words in brackets", body({ text: "[hello]" })],
+  ["a link in the text without a scheme", body({ text: "[a](example.com/x)" })],
+  ["a mention", body({ text: "[a](tg://user?id=1)" })],
+  ["Persian with its joiners in a path", linked("https://example.com/می\u200Cخواهم")],
+);
+
 const REFUSED: [why: string, body: MessageBody, field: string, message: RegExp][] = [
   ["4097 characters", body({ text: "x".repeat(4097) }), "text", /4097 characters.*at most 4096\./],
   [
@@ -74,6 +100,118 @@ const REFUSED: [why: string, body: MessageBody, field: string, message: RegExp][
   ["a tg link without a host", linked("tg://"), "link", /not a valid address/],
 ];
 
+/** Each fault of a link is told as itself. */
+const LINK_FAULTS: [link: string, message: string][] = [
+  ["https://example.com:99999/", "its port is none: behind the colon stands a whole number from 1 to 65535"],
+  ["https://example.com:0/", "its port is none"],
+  ["https://example.com:abc/", "its port is none"],
+  ["https://example.com:-1", "its port is none"],
+  ["https://example.com:8e3/", "its port is none"],
+  ["https://localhost:99999/", "its port is none"],
+  ["https://example.com:/", "a colon stands behind its host, and no port"],
+  ["https://", "it has no host"],
+  ["https:///path", "it has no host"],
+  ["https://?x=1", "it has no host"],
+  ["https://#x", "it has no host"],
+  ["https://:8080/", "it has no host"],
+  ["https://user@/", "it has no host"],
+  ["https://localhost/", "its host must have a dot"],
+  ["https://localhost./", "its host must have a dot"],
+  ["https://.com", "its host must have a dot"],
+  ["http://2130706433/", "its host must have a dot"],
+  ["https://[::1]/", "its host is an IPv6 address"],
+  ["https://[::ffff:1.2.3.4]:80/", "its host is an IPv6 address"],
+  ["https://exa<mple.com/", 'its host holds "<"'],
+  ["https://exa%zzmple.com/", 'its host holds "%"'],
+  ["https://{foo}.com/", 'its host holds "{"'],
+  ["https://exam|ple.com/", 'its host holds "|"'],
+  ["https://a:b:80/", 'its host holds ":"'],
+  ["https://us|er@example.com/", 'what stands before its @ holds "|"'],
+  ["https://999.1.1.1/", "no browser opens its host"],
+  ["https://exam ple.com/", "holds a space"],
+  ["https://example.com/a b", "holds a space"],
+  ["https://example.com/a\u00A0b", "holds a space"],
+  [" https://example.com/", "begins or ends with a space"],
+  ["https://example.com/ ", "begins or ends with a space"],
+  ["https:\\\\example.com", "holds a backslash"],
+  ["https://exam\u200Bple.com/", "holds a character that cannot be seen (U+200B)"],
+  ["https://example.com/\u202Egpj.exe", "holds a character that cannot be seen (U+202E)"],
+  ["\uFEFFhttps://example.com/", "holds a character that cannot be seen (U+FEFF)"],
+  ["ftp://example.com/", "must start with https://, http:// or tg://, and not with ftp: alone."],
+  ["mailto:a@example.com", "and not with mailto: alone."],
+  ["javascript:alert(1)", "and not with javascript: alone."],
+  ["https:example.com", "and not with https: alone."],
+  ["https:/example.com", "and not with https: alone."],
+  ["example.com", "must start with https://, http:// or tg://."],
+  ["example.com:8080/x", "must start with https://, http:// or tg://."],
+  ["//example.com", "must start with https://, http:// or tg://."],
+  ["https://%7Bclick%7D.example.com/", "may hold a macro only behind the link's host"],
+  ["https://example.com%7bclick%7d", "may hold a macro only behind the link's host"],
+  ["https://{click%7D@example.com/", "may hold a macro only behind the link's host"],
+  ["tg://", "nothing stands behind tg://"],
+  ["tg:", "nothing stands behind tg://"],
+  ["tg://?domain=a", "nothing stands behind tg://"],
+  ["tg://resolve:80?domain=a", "a tg:// link has neither a user nor a port"],
+  ["tg://me@resolve", "a tg:// link has neither a user nor a port"],
+  ["tg://re.solve", "behind tg:// stands a word of letters"],
+];
+
+const TEXT_FAULTS: [text: string, message: string][] = [
+  ["*b* ".repeat(101), "The text has 101 entities (formatted places and links): Telegram shows only 100."],
+  ["[x](https://a.bc) ".repeat(120), "The text has 120 entities"],
+  [
+    linksOf(10, 9_001),
+    "The addresses of the links in the text have 9001 bytes together: shorten them to at most 9000.",
+  ],
+  [linksOf(12, 12_000), "have 12000 bytes together"],
+  [`[x](https://a.bc/${"ы".repeat(1_000)}) `.repeat(5), "bytes together"],
+  ["see [here](https://localhost)", 'The link "here" in the text is not a valid address: its host must have a dot'],
+  ["see [here](https://a.bc:99999)", 'The link "here" in the text is not a valid address: its port is none'],
+  ["[a](ftp://a.bc/)", "must start with https://, http:// or tg://"],
+  ["[a](page 5)", 'The link "a" in the text holds a space'],
+  ["[a](b)", "must start with https://, http:// or tg://"],
+  ["[a](https://{click}.a.bc/)", "may hold a macro only behind the link's host"],
+  ["[a](https://%7Bclick%7D.a.bc/)", "may hold a macro only behind the link's host"],
+  ["[a](https://a.bc%7Bclick%7D)", "may hold a macro only behind the link's host"],
+  ["[a]({click})", "must start with https://, http:// or tg://"],
+  ["[a]()", 'The link "a" in the text has no address'],
+  ["[a]( )", "has no address"],
+  [`[${"y".repeat(60)}](b)`, `The link "${"y".repeat(40)}" in the text`],
+  [
+    `[a](https://a.bc/${"x".repeat(2048)})`,
+    'The link "a" in the text is too long: shorten it to at most 2048 characters.',
+  ],
+];
+
+describe("a fault is told as itself", () => {
+  for (const [link, message] of LINK_FAULTS) {
+    test(`in a button's link: ${JSON.stringify(link)}`, () => {
+      const error = refusal(() => checkBody(linked(link)));
+      expect([error.reason, error.field]).toEqual([ErrorReason.INVALID_ARGUMENT, "link"]);
+      expect(error.message).toContain(message);
+      expect(error.message).toStartWith("The link ");
+    });
+  }
+
+  for (const [text, message] of TEXT_FAULTS) {
+    test(`in a text: ${text.slice(0, 60)}`, () => {
+      const error = refusal(() => checkBody(body({ text })));
+      expect([error.reason, error.field]).toEqual([ErrorReason.INVALID_ARGUMENT, "text"]);
+      expect(error.message).toContain(message);
+    });
+  }
+
+  test("and each sentence names only one", () => {
+    const faults = ["port", "dot", "IPv6", "space", "backslash", "macro", "cannot be seen"];
+    const named = ([link]: [string, string]) => {
+      const { message } = refusal(() => checkBody(linked(link)));
+      return faults.filter((fault) => message.includes(fault)).length;
+    };
+    const hostIsMissing = LINK_FAULTS.filter(([, message]) => !/no host|IPv6|no port|user nor a port/.test(message));
+    for (const fault of hostIsMissing) expect([fault, named(fault) <= 1]).toEqual([fault, true]);
+  });
+});
+
 describe("checkBody", () => {
   for (const [why, accepted] of ACCEPTED) {
     test(`accepts ${why}`, () => {
@@ -99,9 +237,12 @@ describe("checkBody", () => {
 });
 
 describe("isEmptyBody", () => {
-  test.each(["", "  \n", "**", "`` __", "\u200B"])("takes %j without media for nothing", (text) => {
-    expect(isEmptyBody(body({ text, button: "Open", link: "https://a.bc" }))).toBe(true);
-  });
+  test.each(["", "  \n", "**", "`` __", "\u200B", "\u2060 \uFEFF", "*\u3164*", "\r\n", "[\u200B](https://a.bc)"])(
+    "takes %j without media for nothing",
+    (text) => {
+      expect(isEmptyBody(body({ text, button: "Open", link: "https://a.bc" }))).toBe(true);
+    },
+  );
 
   test("takes text, media and broken Markdown for something", () => {
     expect(isEmptyBody(body({ text: "a" }))).toBe(false);
@@ -116,6 +257,14 @@ describe("checkSendable", () => {
     const error = refusal(() => checkSendable(emptyBody));
     expect(error.reason).toBe(ErrorReason.BODY_INVALID);
     expect(error.message).toMatch(/give it a text/);
+  });
+
+  test("refuses a stored body with more than Telegram takes", () => {
+    for (const text of ["*b* ".repeat(101), linksOf(10, 9_001)]) {
+      const error = refusal(() => checkSendable(body({ text })));
+      expect([error.reason, error.field]).toEqual([ErrorReason.BODY_INVALID, "text"]);
+    }
+    expect(() => checkSendable(body({ text: linksOf(10, 9_000), media: "m", mediaType: 1 }))).not.toThrow();
   });
 
   test("accepts either", () => {

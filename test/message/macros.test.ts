@@ -10,6 +10,7 @@ import {
   sampleMacroValues,
 } from "#services/message/macros.ts";
 import { type ParsedText, parseMarkdown, type TextEntity } from "#services/message/markdown.ts";
+import { cutText } from "#services/message/plain-text.ts";
 
 const EMPTY = Object.fromEntries(MACRO_NAMES.map((name) => [name, ""])) as MacroValues;
 
@@ -149,6 +150,148 @@ describe("fillLink", () => {
   });
 });
 
+describe("a percent-encoded macro", () => {
+  const values = { ...EMPTY, click: "a b", user: "ü" };
+  const WRITTEN: [template: string, filled: string][] = [
+    ["%7Bclick%7D", "a%20b"],
+    ["%7bclick%7d", "a%20b"],
+    ["%7bclick%7D", "a%20b"],
+    ["{click%7D", "a%20b"],
+    ["%7Bclick}", "a%20b"],
+    ["%7Bclick%7D%7Buser%7D{user}", "a%20b%C3%BC%C3%BC"],
+    ["%7Bfoo%7D", "%7Bfoo%7D"],
+    ["%7BClick%7D", "%7BClick%7D"],
+    ["%7B%20click%7D", "%7B%20click%7D"],
+    ["%257Bclick%257D", "%257Bclick%257D"],
+    ["%7Bclick", "%7Bclick"],
+    ["click%7D", "click%7D"],
+    ["%7B%7Bclick%7D%7D", "%7Ba%20b%7D"],
+    ["%7Buser%7", "%7Buser%7"],
+  ];
+
+  for (const [template, filled] of WRITTEN) {
+    test(`gives ${filled} in a link for ${template}`, () => {
+      for (const start of ["https://a.bc/?c=", "https://a.bc/", "https://a.bc/#", "tg://resolve?domain="]) {
+        expect(fillLink(`${start}${template}`, values)).toBe(`${start}${filled}`);
+      }
+    });
+
+    test(`gives it in the address of a link in the text too: ${template}`, () => {
+      const [entity] = fill(`[x](https://a.bc/?c=${template})`, values).entities;
+      expect(entity).toMatchObject({ url: `https://a.bc/?c=${filled}` });
+    });
+  }
+
+  test("is one in an address that the text shows, and nowhere else in it", () => {
+    const shown = "see https://a.bc/?c=%7Bclick%7D now";
+    expect(fill(shown, values).text).toBe("see https://a.bc/?c=a%20b now");
+    expect(fill(`*${shown}*`, values).text).toBe("see https://a.bc/?c=a%20b now");
+    for (const text of ["%7Bclick%7D", "100%7Bclick%7D", "https://a.bc/ %7Bclick%7D", "https://%7Bclick%7D.bc/"]) {
+      expect(fill(text, values).text).toBe(text);
+    }
+  });
+
+  test("never goes into scheme or host, however it is written", () => {
+    for (const macro of ["{click}", "%7Bclick%7D", "{click%7d"]) {
+      for (const link of [
+        `https://${macro}.bc/`,
+        `https://a.bc${macro}`,
+        `https://${macro}@a.bc/`,
+        `https://a.bc:${macro}/`,
+      ]) {
+        expect(fillLink(link, { ...EMPTY, click: "evil" })).toBe(link);
+      }
+    }
+  });
+});
+
+describe("the addresses of one message", () => {
+  const LIMIT = 9_000;
+  const bytesOf = ({ entities }: ParsedText) =>
+    entities.reduce((sum, entity) => sum + (entity.type === "text_link" ? Buffer.byteLength(entity.url) : 0), 0);
+  const links = (count: number, address: string) => Array.from({ length: count }, () => `[x](${address})`).join(" ");
+
+  test("have at most 9,000 bytes whatever the values are; all values are shortened alike", () => {
+    const values = { ...EMPTY, user: "ы".repeat(255), click: "7" };
+    const filled = fill(links(20, "https://a.bc/?u={user}&c={click}"), values);
+    expect(bytesOf(filled)).toBeLessThanOrEqual(LIMIT);
+    expect(bytesOf(filled)).toBeGreaterThan(LIMIT - 20 * 6);
+    const urls = new Set(filled.entities.map((entity) => (entity.type === "text_link" ? entity.url : "")));
+    expect(urls.size).toBe(1);
+    expect(new URL([...urls][0]!).searchParams.get("c")).toBe("7");
+  });
+
+  test("keep their values whole where they fit", () => {
+    const filled = fill(links(5, "https://a.bc/?u={user}"), { ...EMPTY, user: "ы".repeat(255) });
+    expect(bytesOf(filled)).toBe(5 * (16 + 255 * 6));
+  });
+
+  test("keep their values where the text alone is too much: it was saved before there was a limit", () => {
+    const values = { ...EMPTY, click: "abc" };
+    const filled = fill(links(10, `https://a.bc/${"x".repeat(1000)}?c={click}`), values);
+    for (const entity of filled.entities) expect(entity).toMatchObject({ url: expect.stringMatching(/\?c=abc$/) });
+  });
+});
+
+describe("what is cut", () => {
+  const PEOPLE = [
+    "👨‍👩‍👧‍👦",
+    "🏳️‍🌈",
+    "👍🏽",
+    "🇩🇪",
+    "e\u0301\u0323",
+    "1️⃣",
+    "각",
+    "क्षि",
+    "🏴\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}",
+    "\r\n",
+  ];
+  const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+  const characters = (text: string) => Array.from(segmenter.segment(text), ({ segment }) => segment);
+
+  test.each(PEOPLE)("is %j whole, or not at all", (person) => {
+    const text = `ab${person}cd`;
+    for (let limit = 0; limit <= text.length; limit++) {
+      const kept = cutText(text, limit);
+      expect(kept.length).toBeLessThanOrEqual(limit);
+      expect(["", "a", "ab", `ab${person}`, `ab${person}c`, text]).toContain(kept);
+    }
+    expect(cutText(text, 2 + person.length)).toBe(`ab${person}`);
+    expect(cutText(text, 1 + person.length)).toBe("ab".slice(0, Math.min(2, 1 + person.length)));
+  });
+
+  test("is never a family: text, caption and value end before it", () => {
+    const family = "👨‍👩‍👧‍👦";
+    const parsed = parseMarkdown(`${"x".repeat(4090)}*${family}*{user}`);
+    const { text, entities } = fillText(parsed, { ...EMPTY, user: "y" });
+    expect([text, entities]).toEqual([`${"x".repeat(4090)}…`, []]);
+    expect(fill("{user}.", { user: `${"x".repeat(250)}${family}` }).text).toBe(`${"x".repeat(250)}.`);
+  });
+
+  test("is always whole characters of what it was, at most as many units, and as much as fits", () => {
+    const textArb = fc
+      .array(fc.oneof(fc.constantFrom(...PEOPLE, "a", " "), fc.string({ unit: "grapheme" })))
+      .map((all) => all.join(""));
+    fc.assert(
+      fc.property(textArb, fc.nat(40), (text, limit) => {
+        const kept = cutText(text, limit);
+        const all = characters(text);
+        const count = characters(kept).length;
+        expect(kept).toBe(all.slice(0, count).join(""));
+        expect(kept.length).toBeLessThanOrEqual(limit);
+        if (count < all.length) expect(kept.length + all[count]!.length).toBeGreaterThan(limit);
+      }),
+    );
+  });
+
+  test("is quick for one character without end", () => {
+    const started = performance.now();
+    expect(cutText(`a${"\u0301".repeat(100_000)}`, 4096)).toBe("");
+    // A step for each unit takes a few milliseconds; looking at all before for each one would take minutes.
+    expect(performance.now() - started).toBeLessThan(5_000);
+  });
+});
+
 describe("sampleMacroValues", () => {
   test("has a value for every macro, and takes the known ones over", () => {
     const values = sampleMacroValues({ campaign: "spring" });
@@ -158,12 +301,25 @@ describe("sampleMacroValues", () => {
 });
 
 describe("isBlank", () => {
-  test.each(["", " ", "\n \t", "\u00A0\u3000", "\u200B\u200D\u200F", "\u2800", "\u{E0020}", "\r", "\u202E", "\0"])(
-    "is true of %j",
-    (text) => {
-      expect(isBlank(text)).toBe(true);
-    },
-  );
+  test.each([
+    "",
+    " ",
+    "\n \t",
+    "\u00A0\u3000",
+    "\u200B\u200D\u200F",
+    "\u2800",
+    "\u{E0020}",
+    "\r",
+    "\u202E",
+    "\0",
+    "\u2060\uFEFF",
+    "\u3164",
+    "\u00AD",
+    "\uFE0F",
+    "\u0085",
+  ])("is true of %j", (text) => {
+    expect(isBlank(text)).toBe(true);
+  });
 
   test.each(["a", " . ", "😀", "\u200Bx", "…"])("is false of %j", (text) => {
     expect(isBlank(text)).toBe(false);

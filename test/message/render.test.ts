@@ -67,6 +67,19 @@ describe("renderMessage", () => {
     expect(caption("x{user}", "https://a.bc", "😀".repeat(40))).toBe(`x${"😀".repeat(31)}`);
   });
 
+  test("cuts a caption between two characters as a person sees them", () => {
+    const family = "👨‍👩‍👧‍👦";
+    expect(caption("{user}", "https://a.bc", `${"x".repeat(60)}${family}`)).toBe("x".repeat(60));
+    expect(caption("{user}", "https://a.bc", `a${"\u0301".repeat(100)}`)).toBe("a.bc");
+  });
+
+  test("fills a percent-encoded macro of the button's link", () => {
+    const { keyboard } = renderMessage(
+      input({ button: "Go", link: "https://a.bc/?u=%7Buser%7D", values: sampleMacroValues({ user: "A&B" }) }),
+    );
+    expect(keyboard?.inline_keyboard[0]?.[0]).toEqual({ text: "Go", url: "https://a.bc/?u=A%26B" });
+  });
+
   test("names the link's host when the caption comes out empty", () => {
     expect(caption("{user}", "https://u@shop.example.com:81/x?u={user}", "")).toBe("shop.example.com");
     expect(caption(" {user} ", "tg://resolve?domain=a", "\u200B")).toBe("Open");

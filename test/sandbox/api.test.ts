@@ -46,6 +46,23 @@ describe("the Bot API's sends", () => {
     expect((await world.call("sendMessage", { ...json, body: "{" })).status).toBe(400);
   });
 
+  test("show the first hundred entities, and refuse more addresses than Telegram takes", async () => {
+    await using world = await startSandbox();
+    const links = (count: number, length: number) =>
+      Array.from({ length: count }, (_, offset) => ({
+        ...{ type: "text_link" as const, offset, length: 1, url: `https://a.bc/${"x".repeat(length - 13)}` },
+      }));
+    const sent = await world.api().sendMessage(1, "x".repeat(120), { entities: links(120, 20) });
+    expect(sent.entities).toHaveLength(100);
+    expect((await world.control.messages())[0]?.entities).toHaveLength(100);
+    await world.api().sendMessage(1, "x".repeat(9), { entities: links(9, 1_000) });
+    const tooMuch = await failureOf(world.api().sendMessage(1, "x".repeat(12), { entities: links(12, 1_000) }));
+    expect(tooMuch).toMatchObject({ error_code: 400, description: "Bad Request: ENTITIES_TOO_LONG" });
+    const markdown = `[x](https://a.bc/${"x".repeat(988)})`.repeat(12);
+    const parsed = await failureOf(world.api().sendMessage(1, markdown, { parse_mode: "Markdown" }));
+    expect(parsed).toMatchObject({ description: "Bad Request: ENTITIES_TOO_LONG" });
+  });
+
   test.each([
     ["", "Bad Request: message text is empty"],
     [" \n", "Bad Request: message text is empty"],

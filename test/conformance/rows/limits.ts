@@ -33,6 +33,24 @@ const bodyLimits: Limit[] = [
     naming: /text/i,
   },
   {
+    says: "a text has at most 100 entities",
+    taken: [{ text: "*b* ".repeat(100) }],
+    refused: [{ text: "*b* ".repeat(101) }, { text: "[l](https://example.com/) ".repeat(120) }],
+    naming: /1[02][01] entities.*100/,
+  },
+  {
+    says: "the addresses of a text's links have at most 9,000 bytes together",
+    taken: [{ text: `[l](${path(1_800)}) `.repeat(5) }],
+    refused: [{ text: `[l](${path(1_801)}) `.repeat(5) }, { text: `[l](${path(1_500)}) `.repeat(8) }],
+    naming: /addresses.*(9005|12000) bytes.*9000/,
+  },
+  {
+    says: "a link in the text is told when Telegram would drop its address",
+    taken: [{ text: "[l](example.com)" }, { text: "[l](tg://user?id=1)" }],
+    refused: [{ text: "[l](https://localhost/)" }, { text: "[l](https://{click}.com/)" }, { text: "[l](ftp://a.bc/)" }],
+    naming: /The link "l" in the text/,
+  },
+  {
     says: "caption and link come together",
     taken: [{ text: "T", ...button, link: "https://example.com" }],
     refused: [
@@ -65,6 +83,8 @@ const bodyLimits: Limit[] = [
       "https://localhost/",
       "https://{click}.com/",
       "https://example.{campaign}/",
+      "https://%7Bclick%7D.com/",
+      "https://example.com:99999/",
       "https://a b.com/",
       "https://",
     ].map((link) => ({ text: "T", ...button, link })),

@@ -14,13 +14,14 @@ export const file_leadcast_campaign_v1_body: GenFile = /*@__PURE__*/
 
 /**
  * What a lead gets. Macros ({click} {status} {campaign} {user} {lead} {subscriber} {username} {chat} {time}) are resolved
- * at send time in text, button and link.
+ * at send time in text, button and link. In a link a macro may be percent-encoded (%7Bclick%7D).
  *
  * @generated from message leadcast.campaign.v1.MessageBody
  */
 export type MessageBody = Message<"leadcast.campaign.v1.MessageBody"> & {
   /**
-   * Telegram's legacy Markdown. At most 4096 characters (1024 with media), in UTF-16 units after entities are parsed.
+   * Telegram's legacy Markdown. At most 4096 characters (1024 with media), in UTF-16 units after entities are parsed;
+   * at most 100 entities, whose links have at most 9,000 bytes of addresses together.
    *
    * @generated from field: string text = 1;
    */
