@@ -38,7 +38,7 @@ export class Attachments {
     this.#options = options;
   }
 
-  /** Sends with the body's media. Never throws after a request was written. */
+  /** Sends with the body's media. What it throws comes before a request was written, or after its outcome was known. */
   async attach(send: ClaimedSend, deliver: Deliver): Promise<Outcome> {
     const first = await this.#attempt(send, deliver);
     return first === "forgotten" ? this.#lastAttempt(send, deliver) : first;
@@ -82,8 +82,8 @@ export class Attachments {
     const { sql } = this.#options;
     let outcome: Outcome | undefined;
     try {
-      const { fileName } = await openMedia(sql, file.ref);
-      outcome = await deliver({ fileName, open: () => readMedia(sql, file.ref) });
+      const { fileName, mimeType, size } = await openMedia(sql, file.ref);
+      outcome = await deliver({ fileName, mimeType, size, open: () => readMedia(sql, file.ref) });
       return outcome;
     } finally {
       await this.#finishUpload(file, owner, outcome).catch(() => {

@@ -40,7 +40,10 @@ export interface Attempt {
 type WrittenSend = Pick<PlacedSend, "send" | "place">;
 
 interface Wire {
-  written: boolean;
+  /** A request went onto its connection, and its end is not known. */
+  inDoubt: boolean;
+  /** Of the last request. */
+  outcome?: Outcome;
   /** When the last request was written, on the monotonic clock. */
   writtenAtMs: number | undefined;
   /** Until a request has taken it. */
@@ -61,7 +64,7 @@ export async function attemptSend(lane: Lane, { send, place }: WrittenSend, opti
   const { clock, onError, openToken, attach } = options;
   const obstacle = options.obstacle(lane);
   if (obstacle !== undefined) return { result: { result: "putBack", reason: obstacle } };
-  const wire: Wire = { written: false, writtenAtMs: undefined, place };
+  const wire: Wire = { inDoubt: false, writtenAtMs: undefined, place };
   try {
     const token = tokenOf(send, openToken);
     if (token === undefined) return { result: { result: "putBack", reason: SendReason.botRefused }, tokenSealed: true };
@@ -72,7 +75,7 @@ export async function attemptSend(lane: Lane, { send, place }: WrittenSend, opti
     return { result: resultOf(outcome, wire), outcome };
   } catch (error) {
     onError(error);
-    return { result: faultResult(wire.written) };
+    return { result: faultResult(wire), outcome: wire.outcome };
   }
 }
 
@@ -84,10 +87,12 @@ function tokenOf(send: ClaimedSend, openToken: AttemptOptions["openToken"]): str
   }
 }
 
-function faultResult(written: boolean): SendResult {
-  return written
-    ? { result: "unconfirmed", reason: SendReason.connectionCut }
-    : { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
+/** A mistake of ours came before a request was written, or after its outcome was known: then that stands. */
+function faultResult(wire: Wire): SendResult {
+  const { inDoubt, outcome } = wire;
+  if (inDoubt) return { result: "unconfirmed", reason: SendReason.connectionCut };
+  if (outcome?.outcome === "sent" || outcome?.outcome === "unknown") return resultOf(outcome, wire);
+  return { result: "putBack", reason: SendReason.shutdown, retryAfterMs: FAULT_RETRY_MS };
 }
 
 function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wire, options: AttemptOptions): Deliver {
@@ -96,20 +101,28 @@ function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wir
     // Sends with media may have waited for their file, and may make a second request: that takes a place of its own.
     const { place: kept } = wire;
     const place = kept && clock.monotonicMs() - kept.atMs <= PLACE_KEPT_MS ? kept : await takePlace(lane, clock);
-    const obstacle = options.obstacle(lane);
-    if (obstacle !== undefined) return { outcome: "postponed", reason: obstacle };
     const startedAt = clock.monotonicMs();
-    wire.written = true;
     wire.place = undefined;
+    let obstacle = options.obstacle(lane);
+    if (obstacle !== undefined) return { outcome: "postponed", reason: obstacle };
     killPoint("request.before");
-    const onWritten = () => {
-      wire.writtenAtMs = clock.monotonicMs();
-      lane.pacer.wrote(place, wire.writtenAtMs);
-    };
-    const outcome = outcomeOf(await api.send(token, message, attachment, onWritten));
+    const reply = await api.send(token, message, attachment, {
+      // Once more: opening a connection or reading a file may have outlasted our right to write.
+      mayWrite: () => {
+        obstacle = options.obstacle(lane);
+        return obstacle === undefined;
+      },
+      onWritten: () => {
+        wire.inDoubt = true;
+        wire.writtenAtMs = clock.monotonicMs();
+        lane.pacer.wrote(place, wire.writtenAtMs);
+      },
+    });
+    wire.outcome = obstacle === undefined ? outcomeOf(reply) : { outcome: "postponed", reason: obstacle };
+    wire.inDoubt = false;
     killPoint("request.after");
-    if (outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
-    return outcome;
+    if (wire.outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
+    return wire.outcome;
   };
 }
 

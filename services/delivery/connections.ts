@@ -1,51 +1,37 @@
 /**
- * Requests to the Bot API over connections that are kept, on the runtime's HTTP client.
+ * Requests to the Bot API over connections that are kept: some hundreds are on the wire at once, and over TLS each new
+ * connection is a handshake. HTTP/1.1 is spoken by our own few lines, because only they know whether a request has been
+ * written: the runtime's clients tell neither that nor what came unasked. It also takes a quarter of their processor time.
  *
- * Bun's own fetch keeps 64 idle connections a process, and some hundreds of requests are on the wire at once here: all
- * above 64 would open a connection for one request, over TLS with a handshake each. This client keeps them all, tells
- * whether a connection ever stood, and follows no redirect.
+ * No redirect is followed: the message could arrive twice, and the token at somebody else's.
  */
-import http from "node:http";
-import https from "node:https";
-import type { Readable } from "node:stream";
+import type { TLSOptions } from "bun";
+import { type Address, type Connection, type Exchange, type HttpRequest, openConnection } from "./connection.ts";
 
-/** No connection stood when it failed, so that nothing can have been written. */
-export class NotConnectedError extends Error {
-  constructor() {
-    super("No connection could be opened.");
-  }
-}
+export type { Exchange } from "./connection.ts";
 
-/** The connection ended before the answer did. */
-export class CutError extends Error {
-  constructor() {
-    super("The connection was cut.");
-  }
-}
-
-/** No answer came in time. */
-export class TimeoutError extends Error {
-  constructor() {
-    super("There was no answer in time.");
-  }
-}
-
-export interface HttpAnswer {
-  status: number;
-  /** The header as it came. */
-  retryAfter: string | undefined;
-  text: string;
+export interface Post extends Pick<HttpRequest, "rest" | "mayWrite" | "onWritten"> {
+  /** Below the root, and ASCII as a URL has it. */
+  path: string;
+  contentType: string;
+  /** Of the whole body, in bytes. */
+  length: number;
+  /** The beginning of the body, all of it where there is no `rest`. */
+  start: Uint8Array | string;
+  timeoutMs: number;
 }
 
 export interface Connections {
   /**
-   * One POST of JSON, made once.
-   * @param onWritten called when the request goes onto its connection.
-   * @throws NotConnectedError, CutError, or TimeoutError. None names the URL.
+   * One POST, written once.
+   * @throws before anything is written where no request can be made of it; the error names neither path nor host.
    */
-  post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<HttpAnswer>;
-  /** For grammY, which makes the requests that upload files; gives up when its signal says so. */
-  fetch(onWritten?: () => void): typeof fetch;
+  post(request: Post): Promise<Exchange>;
+}
+
+export interface ConnectionsOptions {
+  /** Trusted besides what the system trusts: for tests with a certificate of their own. */
+  tls?: TLSOptions;
 }
 
 /** Connections that wait for their next request; more are closed. */
@@ -55,104 +41,103 @@ const MAX_IDLE_CONNECTIONS = 4_096;
  * closed is in doubt. HTTP servers wait from 5 s (Node) to 75 s (nginx).
  */
 const IDLE_MS = 4_000;
-/** Steps before anything can be written. */
-const CONNECTING = new Set(["connect", "getaddrinfo"]);
+/** Where a server says how long it waits, we are faster by this. */
+const IDLE_MARGIN_MS = 1_000;
+const SWEEP_MS = 500;
+/** What is left of a request's time when its connection stands must do for its answer. */
+const MAX_CONNECT_MS = 5_000;
 
 /** @param apiRoot for example https://api.telegram.org; a path in it stands before each request's. */
-export function createConnections(apiRoot: string): Connections {
-  const { protocol, origin, hostname, port, pathname } = new URL(apiRoot);
-  const root = pathname.replace(/\/$/, "");
-  const [client, connected] = protocol === "https:" ? [https, "secureConnect"] : [http, "connect"];
-  const agent = new client.Agent({ keepAlive: true, maxFreeSockets: MAX_IDLE_CONNECTIONS, timeout: IDLE_MS });
-  const target = { agent, hostname: unbracketed(hostname), port: port || undefined, method: "POST" };
+export function createConnections(apiRoot: string, options: ConnectionsOptions = {}): Connections {
+  const url = new URL(apiRoot);
+  const root = url.pathname.replace(/\/+$/, "");
+  const address = addressOf(url, options.tls);
+  const idle = new IdleConnections();
 
-  async function post(path: string, json: string, timeoutMs: number, onWritten?: () => void): Promise<HttpAnswer> {
-    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(json) };
-    const request = client.request({ ...target, path: root + path, headers });
-    const timer = setTimeout(() => giveUp(request), timeoutMs);
-    const answer = answerTo(request);
-    if (onWritten) whenConnected(request, connected, onWritten);
-    request.end(json);
-    try {
-      return await answer;
-    } finally {
-      clearTimeout(timer);
+  async function post(request: Post): Promise<Exchange> {
+    const { timeoutMs } = request;
+    const written: HttpRequest = { ...request, start: startOf(url.host, root, request) };
+    const endsAt = performance.now() + timeoutMs;
+    for (let kept = await idle.take(); kept; kept = await idle.take()) {
+      const exchange = await kept.exchange(written, endsAt - performance.now());
+      idle.put(kept);
+      // Closed meanwhile, before anything was written: another one takes the request.
+      if (exchange.end !== "notWritten" || kept.isOpen) return exchange;
     }
+    const fresh = await openConnection(address, Math.min(MAX_CONNECT_MS, timeoutMs / 2)).catch(() => undefined);
+    if (!fresh) return { end: "notWritten" };
+    await nextPoll();
+    const exchange = await fresh.exchange(written, endsAt - performance.now());
+    idle.put(fresh);
+    return exchange;
   }
 
-  async function stream(url: string, { headers, body, signal }: StreamInit, onWritten?: () => void) {
-    const request = client.request({ ...target, path: url.slice(origin.length), headers });
-    const abort = () => giveUp(request);
-    signal.addEventListener("abort", abort, { once: true });
-    const answer = answerTo(request);
-    if (onWritten) whenConnected(request, connected, onWritten);
-    // What fails while the body is read is told by grammY, which aborts.
-    body.pipe(request);
-    const { text } = await answer.finally(() => signal.removeEventListener("abort", abort));
-    return { json: () => JSON.parse(text) };
+  return { post };
+}
+
+function addressOf({ protocol, hostname, port }: URL, tls: TLSOptions | undefined): Address {
+  const isSecure = protocol === "https:";
+  // URL keeps the brackets of an IPv6 address, which no resolver knows.
+  const name = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
+  const number = port === "" ? (isSecure ? 443 : 80) : Number(port);
+  return { hostname: name, port: number, ...(isSecure ? { tls: tls ?? true } : {}) };
+}
+
+/** A character that does not belong into a request line would end it, or be a header. */
+const PATH = /^\/[\x21-\x7e]*$/;
+
+function startOf(host: string, root: string, { path, contentType, length, start }: Post): Uint8Array {
+  if (!PATH.test(path)) throw new Error("The method's address holds a character that no address may hold.");
+  const head = `POST ${root}${path} HTTP/1.1\r\nhost: ${host}\r\ncontent-type: ${contentType}\r\ncontent-length: ${length}\r\n\r\n`;
+  return typeof start === "string" ? Buffer.from(head + start) : Buffer.concat([Buffer.from(head), start]);
+}
+
+/** Connections without a request, the last used on top. */
+class IdleConnections {
+  readonly #stack: { connection: Connection; until: number }[] = [];
+  #sweeping = false;
+
+  put(connection: Connection): void {
+    if (!connection.isOpen) return;
+    const { idleMs = Number.POSITIVE_INFINITY } = connection;
+    const forMs = Math.min(IDLE_MS, idleMs - IDLE_MARGIN_MS);
+    if (forMs <= 0 || this.#stack.length >= MAX_IDLE_CONNECTIONS) {
+      connection.close();
+      return;
+    }
+    this.#stack.push({ connection, until: performance.now() + forMs });
+    this.#sweepLater();
   }
 
-  return {
-    post,
-    fetch: (onWritten) => ((url: string, init: StreamInit) => stream(url, init, onWritten)) as unknown as typeof fetch,
-  };
+  /** One that was still open after all that had come for it was read: bytes that nobody asked for close it. */
+  async take(): Promise<Connection | undefined> {
+    for (let top = this.#stack.pop(); top; top = this.#stack.pop()) {
+      if (performance.now() < top.until) await nextPoll();
+      else top.connection.close();
+      if (top.connection.isOpen) return top.connection;
+    }
+    return undefined;
+  }
+
+  #sweepLater(): void {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    setTimeout(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  #sweep(): void {
+    this.#sweeping = false;
+    const now = performance.now();
+    const kept = this.#stack.filter(({ connection, until }) => connection.isOpen && now < until);
+    for (const { connection, until } of this.#stack) if (now >= until) connection.close();
+    this.#stack.splice(0, this.#stack.length, ...kept);
+    if (kept.length > 0) this.#sweepLater();
+  }
 }
 
-/** What grammY gives its `fetch` for an upload. */
-interface StreamInit {
-  headers: Record<string, string>;
-  body: Readable;
-  signal: AbortSignal;
-}
-
-/** URL keeps the brackets of an IPv6 address, which no resolver knows. */
-function unbracketed(hostname: string): string {
-  return hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
-}
-
-function whenConnected(request: http.ClientRequest, connected: string, then: () => void): void {
-  request.once("socket", (socket) => {
-    if (socket.connecting) socket.once(connected, then);
-    else then();
-  });
-}
-
-/** While it is connecting nothing has been written, however long that took. */
-function giveUp(request: http.ClientRequest): void {
-  request.destroy(request.socket?.connecting === false ? new TimeoutError() : new NotConnectedError());
-}
-
-function answerTo(request: http.ClientRequest): Promise<HttpAnswer> {
-  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-  let answered = false;
-  request.on("response", (response) => {
-    const chunks: Buffer[] = [];
-    response.on("data", (chunk: Buffer) => chunks.push(chunk));
-    response.on("end", () => {
-      if (!response.complete) return;
-      answered = true;
-      const { statusCode: status = 0, headers } = response;
-      resolve({ status, retryAfter: headers["retry-after"], text: textOf(chunks) });
-    });
-    response.on("error", (error) => reject(faultOf(error)));
-  });
-  request.on("error", (error) => reject(faultOf(error)));
-  // Also after an answer that was not complete.
-  request.on("close", () => {
-    if (!answered) reject(new CutError());
-  });
+/** When the sockets have been read once more: the runtime reads them between the first and the second of these. */
+function nextPoll(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setImmediate(() => setImmediate(resolve));
   return promise;
-}
-
-function textOf(chunks: Buffer[]): string {
-  return (chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString("utf8");
-}
-
-/** Errors of the runtime stay here: some hold the URL. */
-function faultOf(error: NodeJS.ErrnoException & { errors?: NodeJS.ErrnoException[] }): Error {
-  if (error instanceof NotConnectedError || error instanceof TimeoutError) return error;
-  // One error for each address that was tried may stand in another one.
-  const attempts = error.errors ?? [error];
-  const neverStood = attempts.length > 0 && attempts.every(({ syscall = "" }) => CONNECTING.has(syscall));
-  return neverStood ? new NotConnectedError() : new CutError();
 }

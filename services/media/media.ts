@@ -119,11 +119,15 @@ export interface OpenMedia {
   fileName: string;
 }
 
-/** Throws DomainError NOT_YOURS for a ref that does not exist. Whose it is, its user has checked when saving the body. */
+/**
+ * Throws DomainError NOT_YOURS for a ref that does not exist, and any other error where bytes of it are missing: better
+ * before a request that carries it is begun than in its middle. Whose it is, its user has checked when saving the body.
+ */
 export async function openMedia(sql: Queryable, ref: string): Promise<OpenMedia> {
   const row = await selectMedia(sql, ref);
   if (row === undefined) throw notYours("media");
-  const { size, mediaType, mimeType } = row;
+  const { size, storedBytes, mediaType, mimeType } = row;
+  if (storedBytes !== size) throw new Error(`Of a media file of ${size} bytes ${storedBytes} are stored.`);
   return { size, mediaType, mimeType, fileName: FILE_NAMES[mimeType] };
 }
 

@@ -57,7 +57,10 @@ export async function selectChunk(sql: Queryable, ref: string, n: number): Promi
 }
 
 /** What is known of a file without its bytes. */
-export type MediaRow = Pick<NewMedia, "accountId" | "size" | "mediaType" | "mimeType">;
+export interface MediaRow extends Pick<NewMedia, "accountId" | "size" | "mediaType" | "mimeType"> {
+  /** The sum over its chunks, which equals `size` unless something has gone wrong. */
+  storedBytes: number;
+}
 
 /**
  * For an account that is about to use a file of its own: it will not be taken for an orphan now.
@@ -72,7 +75,8 @@ export async function touchMedia(sql: Queryable, accountId: number, ref: string,
 
 export async function selectMedia(sql: Queryable, ref: string): Promise<MediaRow | undefined> {
   const [row] = await sql<MediaRow[]>`
-    SELECT account_id AS "accountId", size, media_type AS "mediaType", mime_type AS "mimeType"
+    SELECT account_id AS "accountId", size, media_type AS "mediaType", mime_type AS "mimeType",
+      (SELECT coalesce(sum(octet_length(bytes)), 0) FROM media_chunk WHERE media_ref = ref)::int AS "storedBytes"
     FROM media WHERE ref = ${ref}`;
   return row;
 }

@@ -1,13 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect } from "node:net";
 import type { OutgoingMessage } from "#services/delivery/message.ts";
 import { outcomeOf } from "#services/delivery/outcome.ts";
 import { createBotApi } from "#services/delivery/telegram.ts";
 import { errorNames, serverErrorStatuses } from "#services/sandbox/refusal.ts";
 import { startSandbox, tokenOf } from "../sandbox/support.ts";
 import { eventually } from "../support/eventually.ts";
+import { http, isWhole, startRawServer } from "./raw-server.ts";
 
 const token = tokenOf(1);
+
+const fault = { answer: "fault", message: expect.any(String) } as const;
 
 function messageTo(chatId: number, text = "Hello"): OutgoingMessage {
   return { chatId, text, entities: [], keyboard: undefined, media: "", mediaType: 0 };
@@ -19,36 +22,27 @@ async function setup() {
   return { ...sandbox, send: (chatId = 1) => api.send(token, messageTo(chatId)), botApi: api };
 }
 
-/** A server that answers each connection's first request with these bytes, and counts the requests. */
+/** A server that answers each request with these bytes. */
 async function setupRaw(answer: string) {
-  const sockets = new Set<Socket>();
-  let requests = 0;
-  const server: Server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {});
-    socket.on("data", (data) => {
-      if (!data.toString("latin1").startsWith("POST")) return;
-      requests++;
-      socket.end(answer);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  const apiRoot = `http://127.0.0.1:${port}`;
-  return {
-    apiRoot,
-    send: () => createBotApi({ apiRoot, timeoutMs: 2_000 }).send(token, messageTo(1)),
-    requests: () => requests,
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
+  const server = await startRawServer({
+    onData: (connection) => {
+      if (isWhole(connection)) connection.socket.end(answer);
     },
-  };
+  });
+  const api = createBotApi({ apiRoot: server.url, timeoutMs: 2_000 });
+  return { ...server, apiRoot: server.url, api, send: () => api.send(token, messageTo(1)) };
 }
 
-function http(status: string, body: string, headers = ""): string {
-  const length = Buffer.byteLength(body);
-  return `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\n${headers}Content-Length: ${length}\r\nConnection: close\r\n\r\n${body}`;
+/** A file of so many bytes in pieces of at most 100,000; reading fails at the piece that begins at `failsAt`. */
+function fileOf(size: number, { failsAt = Number.POSITIVE_INFINITY, told = size } = {}) {
+  async function* open() {
+    if (failsAt === 0) throw new Error("The database is away.");
+    for (let at = 0; at < size; at += 100_000) {
+      if (at >= failsAt) throw new Error("The database is away.");
+      yield Buffer.alloc(Math.min(100_000, size - at), "x");
+    }
+  }
+  return { fileName: "photo.jpg", mimeType: "image/jpeg", size: told, open };
 }
 
 describe("createBotApi", () => {
@@ -142,7 +136,7 @@ describe("createBotApi", () => {
 
   test("takes a host that does not exist for refused", async () => {
     const api = createBotApi({ apiRoot: "http://telegram.invalid", timeoutMs: 5_000 });
-    expect(["refused", "lost"]).toContain((await api.send(token, messageTo(1))).answer);
+    expect(await api.send(token, messageTo(1))).toEqual({ answer: "refused" });
   });
 
   test("follows no redirect: the message could arrive twice, and the token at somebody else's", async () => {
@@ -195,8 +189,104 @@ describe("createBotApi", () => {
     await using raw = await setupRaw("nonsense");
     replies.push(await raw.send());
     replies.push(await createBotApi({ apiRoot: "http://telegram.invalid" }).send(token, messageTo(1)));
-    expect(replies).toHaveLength(8);
+    const faulty = { ...messageTo(1), chatId: 1n } as never;
+    replies.push(await world.botApi.send(`${token}\ud800`, messageTo(1)), await world.botApi.send(token, faulty));
+    expect(replies.slice(-2)).toEqual([fault, fault]);
+    expect(replies).toHaveLength(10);
     expect(Bun.inspect(replies, { depth: 20 }) + JSON.stringify(replies)).not.toContain("ttttt");
+  });
+});
+
+describe("an upload", () => {
+  const photo = (chatId = 1): OutgoingMessage => ({ ...messageTo(chatId, "Look"), media: "ref", mediaType: 1 });
+
+  test("arrives as one file with its fields, whatever stands in them", async () => {
+    await using world = await setup();
+    const text = '--leadcast"\r\n\r\nж';
+    const entities = [{ type: "bold" as const, offset: 0, length: 3 }];
+    const message = { ...photo(7), text, entities, mediaType: 2 as const };
+    const reply = await world.botApi.send(token, message, { ...fileOf(250_000), fileName: 'a"\r\nb.mp4' });
+    const [sent] = await world.control.messages();
+    expect(sent).toMatchObject({ chat: 7, method: "sendVideo", text, entities, uploaded: true });
+    const { fileId } = reply as { fileId: string };
+    expect(await world.botApi.send(token, message, { fileId })).toMatchObject({ answer: "ok", fileId });
+    expect((await world.control.bot(1)).uploads).toBe(1);
+  });
+
+  test.each([
+    ["cannot be read at all", fileOf(300_000, { failsAt: 0 })],
+    ["is empty though it should not be", fileOf(0, { told: 5 })],
+    ["is longer than told in its first piece", fileOf(100_000, { told: 99_999 })],
+  ])("of a file that %s is a fault of ours, and nothing is written", async (_, file) => {
+    await using raw = await setupRaw(http("200 OK", '{"ok":true}'));
+    expect(await raw.api.send(token, photo(), file)).toEqual(fault);
+    expect(raw.connections).toHaveLength(0);
+  });
+
+  test.each([
+    ["cannot be read further", fileOf(300_000, { failsAt: 100_000 })],
+    ["is shorter than told", fileOf(150_000, { told: 150_001 })],
+    ["is longer than told", fileOf(250_000, { told: 150_000 })],
+  ])("of a file that %s is in doubt, and never whole", async (_, file) => {
+    await using raw = await setupRaw(http("200 OK", '{"ok":true}'));
+    expect(await raw.api.send(token, photo(), file)).toEqual({ answer: "lost", how: "cut" });
+    expect(isWhole(raw.connections[0]!)).toBe(false);
+  });
+
+  test("goes below the root's path, with or without a slash at its end", async () => {
+    for (const root of ["", "/", "/prefix", "/prefix/"]) {
+      await using raw = await setupRaw(http("200 OK", '{"ok":true,"result":{"message_id":5}}'));
+      const api = createBotApi({ apiRoot: raw.url + root });
+      expect(await api.send(token, photo(), fileOf(10))).toMatchObject({ answer: "ok", messageId: 5 });
+      const path = `${root.replace(/\/$/, "")}/bot${token}/sendPhoto`;
+      expect(raw.connections[0]!.received).toStartWith(`POST ${path} HTTP/1.1\r\n`);
+    }
+  });
+});
+
+describe("what comes of an HTTP answer", () => {
+  const slow = '{"ok":false,"error_code":429,"description":"Slow","parameters":{"retry_after":3}}';
+  test.each([
+    ["a page with a status", http("413 Payload Too Large", "<html>"), { answer: "foreign", status: 413 }],
+    [
+      "a page that says when to come again",
+      http("429 Too Many Requests", "<html>", "retry-after: 7\r\n"),
+      { answer: "foreign", status: 429, retryAfterHeaderSeconds: 7 },
+    ],
+    ["a redirect", http("302 Found", "", "location: /\r\n"), { answer: "foreign", status: 302 }],
+    ["an acceptance with a status that denies it", http("500 Oops", '{"ok":true}'), { answer: "foreign", status: 500 }],
+    [
+      "Telegram's own refusal",
+      http("429 Too Many Requests", slow, "Retry-After: 5\r\n"),
+      {
+        answer: "error",
+        status: 429,
+        code: 429,
+        description: "Slow",
+        retryAfterSeconds: 3,
+        retryAfterHeaderSeconds: 5,
+      },
+    ],
+    [
+      "parameters that are none",
+      http("400 Bad Request", '{"ok":false,"error_code":400,"description":"?","parameters":null}'),
+      { answer: "error", status: 400, code: 400 },
+    ],
+    ["a result that is none", http("200 OK", '{"ok":true,"result":"x"}'), { answer: "ok", messageId: 0 }],
+    ["a photo that is none", http("200 OK", '{"ok":true,"result":{"photo":[null]}}'), { answer: "ok" }],
+  ])("%s", async (_, answer, expected) => {
+    await using raw = await setupRaw(answer);
+    expect(await raw.send()).toMatchObject(expected);
+    expect(raw.requests()).toBe(1);
+  });
+
+  test("a date says when to come again, too", async () => {
+    const at = new Date(Date.now() + 60_000).toUTCString();
+    await using raw = await setupRaw(http("503 Busy", "", `retry-after: ${at}\r\n`));
+    const reply = await raw.send();
+    expect(reply.answer).toBe("foreign");
+    const { retryAfterHeaderSeconds: seconds } = reply as { retryAfterHeaderSeconds: number };
+    expect(seconds > 0 && seconds <= 60).toBe(true);
   });
 });
 
