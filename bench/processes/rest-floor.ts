@@ -1,7 +1,7 @@
 /** The floor of REST: one process, Elysia and postgres.js, the same SQL and the same replies, and no RPC in between. */
 import { Elysia } from "elysia";
 import { hashSessionToken } from "#services/account/account.ts";
-import { selectSession } from "#services/account/store.ts";
+import { selectSession } from "#services/account/session-store.ts";
 import { getQuota } from "#services/broadcast/quota.ts";
 import { type BroadcastView, getBroadcast, listBroadcasts } from "#services/broadcast/view.ts";
 import { createDatabase } from "#services/database/client.ts";

@@ -28,6 +28,9 @@ export function sessionSeconds(ttlSeconds: number): number {
   return ttlSeconds === 0 ? DEFAULT_SESSION_SECONDS : ttlSeconds;
 }
 
+/** An account has so many sessions at most: one more ends the least recently used. */
+export const SESSIONS_PER_ACCOUNT = 100;
+
 /** 256 bits in base64url: cannot be guessed, and goes into a header or a URL fragment as it is. */
 export function createSessionToken(): string {
   return randomBytes(32).toString("base64url");

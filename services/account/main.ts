@@ -1,8 +1,10 @@
 /** The account service's process: AccountService over one database. */
 import { Type } from "@sinclair/typebox";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
+import { createAuditor } from "#services/audit/refusals.ts";
 import { createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
+import { systemClock } from "#services/platform/clock.ts";
 import { portVar, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
@@ -10,6 +12,7 @@ import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createAccountRoutes } from "./routes.ts";
+import { SessionUses } from "./session-uses.ts";
 
 const service = "account";
 const log = createLogger({ service });
@@ -34,13 +37,19 @@ await runProcess({
       prepare: config.DATABASE_PREPARE,
     });
     onStop("database", close);
+    const onError = (error: unknown) => log.warn({ err: error }, "when sessions were last used could not be written");
+    const uses = new SessionUses({ sql, clock: systemClock, onError });
+    onStop("session uses", () => uses.flush());
+    const auditor = createAuditor({ sql, clock: systemClock, log });
+    onStop("audit log", auditor.flush);
     const server = createRpcServer({
       service,
       port: config.ACCOUNT_PORT,
-      routes: createAccountRoutes({ sql, db }),
+      routes: createAccountRoutes({ sql, db, uses }),
       services: [AccountService],
       tokens: config.RPC_TOKENS,
       log,
+      observer: auditor,
       interceptors: [storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),

@@ -2,6 +2,7 @@
  * The transactions of a broadcast's life: each decides and writes while it holds what decides. Order of locks: gate →
  * broadcast → sends → counters.
  */
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { loadEntitlement } from "#services/entitlement/entitlement.ts";
 import { CounterDeltas, LIFE_CYCLE_SLOT, readCounters } from "#services/ledger/counters.ts";
@@ -23,7 +24,9 @@ export async function startBroadcast(sql: Sql, accountId: number, broadcastId: n
     await requireFeature(tx, accountId);
     nextState("start", broadcast.state);
     checkSendable(broadcast);
-    return await enqueue(tx, broadcast);
+    const queued = await enqueue(tx, broadcast);
+    noteChange({ changes: queued });
+    return queued;
   });
 }
 

@@ -4,6 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { Type } from "@sinclair/typebox";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { createAuditor } from "#services/audit/refusals.ts";
 import { checkDatabase, createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
@@ -59,6 +60,8 @@ await runProcess({
       DeliveryService,
       createRpcTransport({ baseUrl: config.DELIVERY_URL, token: token.secret }),
     );
+    const auditor = createAuditor({ sql, clock: systemClock, log });
+    onStop("audit log", auditor.flush);
     const server = createRpcServer({
       service,
       port: config.BROADCAST_PORT,
@@ -72,6 +75,7 @@ await runProcess({
       services: [BroadcastService],
       tokens: config.RPC_TOKENS,
       log,
+      observer: auditor,
       interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),

@@ -6,6 +6,7 @@ import {
   type Progress as ProgressMessage,
   ProgressSchema,
 } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
+import { noteChange, recordOutside } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
 import type { Clock } from "#services/platform/clock.ts";
@@ -74,7 +75,7 @@ function reads(options: BroadcastRoutesOptions) {
 function writes({ sql, checkMedia, sendPreview }: BroadcastRoutesOptions) {
   return {
     createBroadcast: async ({ accountId, name }) => ({
-      broadcastId: BigInt(await insertBroadcast(sql, Number(accountId), name)),
+      broadcastId: BigInt(await createBroadcast(sql, Number(accountId), name)),
     }),
     updateBroadcast: async (request) => {
       const edit = {
@@ -86,10 +87,18 @@ function writes({ sql, checkMedia, sendPreview }: BroadcastRoutesOptions) {
       return {};
     },
     sendBroadcastToMyself: async (request) => {
-      await sendPreview(...idsOf(request));
+      await recordOutside(sql, () => sendPreview(...idsOf(request)));
       return {};
     },
   } satisfies Partial<ServiceImpl<typeof BroadcastService>>;
+}
+
+async function createBroadcast(sql: Sql, accountId: number, name: string): Promise<number> {
+  return (await sql.begin(async (tx) => {
+    const id = await insertBroadcast(tx, accountId, name);
+    noteChange({ object: { kind: "broadcast", id: String(id) } });
+    return id;
+  })) as number;
 }
 
 function lifeCycleRoutes({ sql }: BroadcastRoutesOptions) {

@@ -64,8 +64,8 @@ export async function lockBroadcast(
   return row;
 }
 
-export async function insertBroadcast(sql: Sql, accountId: number, name: string): Promise<number> {
-  const [row] = await sql<{ id: number }[]>`
+export async function insertBroadcast(tx: TransactionSql, accountId: number, name: string): Promise<number> {
+  const [row] = await tx<{ id: number }[]>`
     INSERT INTO broadcast (account_id, name, source_id) VALUES (${accountId}, ${name}, nextval('source_id_seq'))
     RETURNING id`;
   return row!.id;

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
@@ -43,15 +44,17 @@ async function applyEvent(sql: Sql, botId: number, event: UpdateEvent): Promise<
   switch (event.kind) {
     case "unsubscribe": {
       const { callbackId, campaignId, chatId } = event;
-      const confirmed = await updateChatOptedOut(sql, { botId, campaignId, chatId });
+      const confirmed = await optOut(sql, { botId, campaignId, chatId });
       return callbackAnswer(callbackId, { confirmed });
     }
     case "otherButton":
+      noteChange({ changes: 0 });
       return callbackAnswer(event.callbackId, { confirmed: false });
     case "reachability":
       await retryCollisions(() => applyFact(sql, factOf(event, botId)));
       return "";
     case "none":
+      noteChange({ changes: 0 });
       return "";
     default:
       return event satisfies never;
@@ -64,4 +67,13 @@ function factOf(event: Extract<UpdateEvent, { kind: "reachability" }>, botId: nu
   const unreachable = reachable ? SendReason.none : SendReason.blocked;
   if (atSeconds === null) return { botIds: [botId], chatId, unreachable, atUs: null, updateId: null };
   return { botIds: [botId], chatId, unreachable, atUs: atSeconds * 1_000_000, updateId };
+}
+
+/** @returns false if the button was not one of ours. */
+async function optOut(sql: Sql, tap: { botId: number; campaignId: number; chatId: number }): Promise<boolean> {
+  return (await sql.begin(async (tx) => {
+    const changes = await updateChatOptedOut(tx, tap);
+    noteChange({ object: { kind: "campaign", id: String(tap.campaignId) }, changes: changes ?? 0 });
+    return changes !== undefined;
+  })) as boolean;
 }

@@ -127,10 +127,14 @@ export async function leadExists(tx: TransactionSql, leadId: number): Promise<bo
   return rows.length > 0;
 }
 
-/** A campaign has one lead per chat, so the lead's row stands for campaign and chat. @returns false if there is none. */
-export async function updateOptedOut(sql: Sql, { accountId, leadId }: LeadRef): Promise<boolean> {
-  const rows = await sql`
+/**
+ * A campaign has one lead per chat, so the lead's row stands for campaign and chat.
+ * @returns whether that has changed anything; undefined if there is no such lead.
+ */
+export async function updateOptedOut(tx: TransactionSql, { accountId, leadId }: LeadRef): Promise<boolean | undefined> {
+  const [row] = await tx<{ changed: boolean }[]>`
     UPDATE lead l SET opted_out = true FROM campaign c
-    WHERE l.id = ${leadId} AND c.id = l.campaign_id AND c.account_id = ${accountId} RETURNING l.id`;
-  return rows.length > 0;
+    WHERE l.id = ${leadId} AND c.id = l.campaign_id AND c.account_id = ${accountId}
+    RETURNING NOT old.opted_out AS changed`;
+  return row?.changed;
 }

@@ -4,9 +4,11 @@ import { createClient } from "@connectrpc/connect";
 import { Type } from "@sinclair/typebox";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { createAuditor } from "#services/audit/refusals.ts";
 import { createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
+import { systemClock } from "#services/platform/clock.ts";
 import { ConfigError, portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
@@ -49,6 +51,8 @@ await runProcess({
       prepare: config.DATABASE_PREPARE,
     });
     onStop("database", close);
+    const auditor = createAuditor({ sql, clock: systemClock, log });
+    onStop("audit log", auditor.flush);
     const server = createRpcServer({
       service,
       port: config.CAMPAIGN_PORT,
@@ -56,6 +60,7 @@ await runProcess({
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
       log,
+      observer: auditor,
       interceptors: [paidInterceptor({ sql, methods: paidMethods }), storableInterceptor],
       metrics: createMetrics(service),
       readyCheck: () => pingDatabase(sql),

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { noteChange } from "#services/audit/record.ts";
 import { keepSequenceAhead } from "#services/database/assigned-id.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
@@ -64,6 +65,7 @@ async function createBot(tx: Queries, secretBox: SecretBox, input: BotInput): Pr
     webhookSecret: randomBytes(32).toString("base64url"),
   };
   await insertBot(tx, bot);
+  noteChange({ object: { kind: "bot", id: String(id) } });
   return bot;
 }
 

@@ -1,3 +1,4 @@
+import { noteChange } from "#services/audit/record.ts";
 import { keepSequenceAhead } from "#services/database/assigned-id.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
@@ -18,9 +19,15 @@ async function putLocked(tx: Queries, wanted: Campaign): Promise<Campaign> {
   const stored = wanted.id === 0 ? undefined : await lockCampaign(tx, wanted.id);
   if (stored !== undefined && stored.accountId !== wanted.accountId) throw notYours("campaign");
   if (!(await botBelongsTo(tx, wanted.botId, wanted.accountId))) throw notYours("bot");
-  if (stored === undefined) return await insertCampaign(tx, wanted);
+  if (stored === undefined) return await createCampaign(tx, wanted);
   // Behind the lock, and a statement of its own: it sees the leads of every PutLeads that came before.
   checkCampaignChange(wanted, stored, await campaignHasLeads(tx, wanted.id));
   await updateCampaign(tx, wanted);
   return wanted;
+}
+
+async function createCampaign(tx: Queries, wanted: Campaign): Promise<Campaign> {
+  const created = await insertCampaign(tx, wanted);
+  noteChange({ object: { kind: "campaign", id: String(created.id) } });
+  return created;
 }

@@ -1,3 +1,4 @@
+import { noteChange } from "#services/audit/record.ts";
 import { keepSequenceAhead } from "#services/database/assigned-id.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { constraintOf, retryCollisions } from "#services/database/retry.ts";
@@ -65,6 +66,7 @@ async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promi
   for (const { id, chatId } of await selectLeadIds(tx, campaign.id, unchanged)) idsByChat.set(chatId, id);
   const ids = matchIds(input.leads, idsByChat);
   if (input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, entriesOf(input.leads, written));
+  noteChange({ changes: written.size, counted: true });
   const newChats = [...written.values()].filter(({ created }) => created).map(({ chatId }) => chatId);
   return { ids, botId: campaign.botId, newChats };
 }
@@ -102,6 +104,8 @@ export async function setLeadStatus(sql: Sql, input: SetLeadStatusInput): Promis
       // It may have been erased before we had the lock.
       if (entry === undefined && !(await leadExists(tx, input.leadId))) throw notYours("lead");
       if (entry !== undefined && input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, [{ ...input, entry }]);
+      const object = { kind: "campaign", id: String(campaign.id) } as const;
+      noteChange({ object, changes: entry === undefined ? 0 : 1, counted: true });
       return entry !== undefined;
     }),
   );

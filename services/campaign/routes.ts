@@ -14,6 +14,7 @@ import {
   UploadMediaResponseSchema,
 } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import type { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { noteChange, recordOutside } from "#services/audit/record.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
@@ -121,7 +122,8 @@ function blockHandlers({ sql, db, delivery }: CampaignRoutesOptions): Handlers {
       if (!(await campaignBelongsTo(db, Number(campaignId), Number(accountId)))) throw notYours("campaign");
       const wanted = statusFromMessage(status);
       const block = (await selectBlocks(db, Number(campaignId))).find((stored) => stored.status === wanted);
-      await sendPreview(sql, delivery, Number(accountId), (block ?? zeroBlock(wanted)).body);
+      noteChange({ object: { kind: "block", id: `${campaignId}/${wanted}` } });
+      await recordOutside(sql, () => sendPreview(sql, delivery, Number(accountId), (block ?? zeroBlock(wanted)).body));
       return {};
     },
   };
@@ -149,8 +151,11 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       return create(SetLeadStatusResponseSchema, { changed });
     },
     optOutLead: async ({ accountId, leadId }) => {
-      const found = await updateOptedOut(sql, { accountId: Number(accountId), leadId: Number(leadId) });
-      if (!found) throw notYours("lead");
+      await sql.begin(async (tx) => {
+        const changed = await updateOptedOut(tx, { accountId: Number(accountId), leadId: Number(leadId) });
+        if (changed === undefined) throw notYours("lead");
+        noteChange({ changes: changed ? 1 : 0 });
+      });
       return {};
     },
     setLeadReachable: async ({ accountId, botId, chatId, reachable, changeTime }) => {

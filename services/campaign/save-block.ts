@@ -1,3 +1,4 @@
+import { noteChange } from "#services/audit/record.ts";
 import type { Drizzle, Sql } from "#services/database/client.ts";
 import { loadEntitlement } from "#services/entitlement/entitlement.ts";
 import { checkMediaRef } from "#services/media/media.ts";
@@ -32,6 +33,7 @@ export async function saveBlock(
     await checkMediaRef(sql, ref.accountId, block.body);
     const newBody = bodyChanged(stored.body, block.body);
     await updateBlock(tx, ref.campaignId, block, { parsed, newBody });
+    noteChange({ object: { kind: "block", id: `${ref.campaignId}/${ref.status}` } });
     return block;
   });
 }

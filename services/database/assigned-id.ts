@@ -1,3 +1,4 @@
+import { notAChange } from "#services/audit/record.ts";
 import type { Sql } from "./client.ts";
 
 /** Tables whose ids callers may choose or leave to us. */
@@ -24,10 +25,12 @@ export async function keepSequenceAhead(sql: Sql, table: IdentityTable, id: numb
   const [row] = await sql<{ behind: boolean }[]>`
     SELECT last_value < ${id} OR NOT is_called AS behind FROM ${sql(sequence)}`;
   if (!row?.behind) return;
-  await sql.begin(async (tx) => {
-    await tx`SELECT pg_advisory_xact_lock(${SEQUENCE_LOCK})`;
-    await tx`
+  await notAChange(() =>
+    sql.begin(async (tx) => {
+      await tx`SELECT pg_advisory_xact_lock(${SEQUENCE_LOCK})`;
+      await tx`
       SELECT setval(${sequence}::regclass, ${id}) FROM ${tx(sequence)}
       WHERE last_value < ${id} OR (last_value = ${id} AND NOT is_called)`;
-  });
+    }),
+  );
 }

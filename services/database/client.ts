@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { drizzle, type PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
+import { recordChanges } from "#services/audit/record.ts";
 import { type Clock, systemClock } from "#services/platform/clock.ts";
 import { askAboutBackends, dismissBackends, type OneConnection } from "./backends.ts";
 import * as schema from "./schema/index.ts";
@@ -47,6 +48,8 @@ const MINIMUM_VERSION = 180_000;
  * Two clients, because drizzle changes the parsers of the one it is given. A connection is made when it is first needed,
  * so this neither waits nor fails while Postgres is away. One that stops answering is given up within about 8 s (see
  * watchdog.ts): what was under way on it fails with CONNECTION_CLOSED, and what comes next gets a new one.
+ *
+ * Each transaction that is begun while an RPC is served ends with its audit entry (services/audit/record.ts).
  */
 export function createDatabase(options: DatabaseOptions): Database {
   const connectOnce = () => openOne(options);
@@ -57,8 +60,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     patienceMs: options.patienceMs ?? PATIENCE_MS,
   });
   const watch = (connection: WatchedConnection) => watchdog.watch(connection);
-  const drizzleClient = connect(options, watch);
-  const sql = connect(options, watch);
+  const drizzleClient = recordChanges(connect(options, watch));
+  const sql = recordChanges(connect(options, watch));
   const looks = setInterval(() => void watchdog.look(), LOOK_INTERVAL_MS).unref();
   return {
     sql,

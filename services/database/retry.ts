@@ -25,6 +25,7 @@ export const SqlState = {
   uniqueViolation: "23505",
   serializationFailure: "40001",
   deadlockDetected: "40P01",
+  lockNotAvailable: "55P03",
 } as const;
 
 /** Enough for any collision that can happen by chance; after that something else is wrong. */

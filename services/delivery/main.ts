@@ -1,6 +1,7 @@
 /** The delivery service's process: JetStream in, the Bot API out, and the only one to call it. */
 import { Type } from "@sinclair/typebox";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { createAuditor } from "#services/audit/refusals.ts";
 import { checkDatabase, createDatabase, migrate } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
 import { systemClock } from "#services/platform/clock.ts";
@@ -69,6 +70,8 @@ await runProcess({
       registry: metrics.registry,
       log,
     });
+    const auditor = createAuditor({ sql, clock: systemClock, log });
+    onStop("audit log", auditor.flush);
     const server = createRpcServer({
       service,
       port: config.DELIVERY_PORT,
@@ -76,6 +79,7 @@ await runProcess({
       services: [DeliveryService],
       tokens: config.RPC_TOKENS,
       log,
+      observer: auditor,
       interceptors: [storableInterceptor],
       metrics,
       readyCheck: () => pingDatabase(sql),

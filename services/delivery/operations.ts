@@ -4,6 +4,7 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { JetStreamManager } from "nats";
 import { type DeliveryService, LaneSchema, LeaseSchema } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { noteChange, recordOutside } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
 import { ALL_BOTS, type HoldReason } from "#services/ledger/send.ts";
@@ -30,26 +31,39 @@ export function operations(options: OperationsOptions): Handlers {
   return {
     holdBot: async ({ botId, message }) => {
       if (!(await store.botExists(sql, Number(botId)))) throw notYours("bot");
-      await store.upsertOperatorHold(sql, Number(botId), message || "Held by an operator.");
+      await hold(sql, Number(botId), message || "Held by an operator.");
       return {};
     },
     holdAll: async ({ message }) => {
-      await store.upsertOperatorHold(sql, ALL_BOTS, message || "All sending is held by an operator.");
+      await hold(sql, ALL_BOTS, message || "All sending is held by an operator.");
       return {};
     },
     release: async ({ botId }) => {
-      await store.deleteAnyHold(sql, Number(botId));
+      await sql.begin(async (tx) => {
+        const changes = await store.deleteAnyHold(tx, Number(botId));
+        noteChange({ object: { kind: "bot", id: String(botId) }, changes });
+      });
       return {};
     },
     listLanes: async () => ({ lanes: (await store.selectHolds(sql, offsetMs())).map(laneToMessage) }),
     listLeases: async () => ({ leases: (await store.selectLeases(sql)).map(leaseToMessage) }),
     rebuildStream: async () => {
-      await deleteStream(jsm);
-      await ensureStream(jsm, stream);
+      noteChange({ object: { kind: "stream", id: "" } });
+      await recordOutside(sql, async () => {
+        await deleteStream(jsm);
+        await ensureStream(jsm, stream);
+      });
       return {};
     },
     acceptRestore: async ({ nothingLost }) => ({ unconfirmed: BigInt(await acceptRestore(sql, { nothingLost })) }),
   };
+}
+
+async function hold(sql: Sql, botId: number, message: string): Promise<void> {
+  await sql.begin(async (tx) => {
+    await store.upsertOperatorHold(tx, botId, message);
+    noteChange({ object: { kind: "bot", id: String(botId) } });
+  });
 }
 
 function laneToMessage(row: store.HoldRow) {

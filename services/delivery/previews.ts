@@ -1,4 +1,5 @@
 /** Previews: the body with sample values, through the service bot, to the account's own chat. */
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import { checkBody, checkSendable } from "#services/message/body.ts";
 import { sampleMacroValues } from "#services/message/macros.ts";
@@ -36,13 +37,21 @@ export function createPreviews(options: PreviewOptions): (accountId: number, pre
     const body = { text, button, link, media: "", mediaType: 0 } as const;
     const parsed = checkBody(body);
     checkSendable(body);
-    if (!(await takePreviewTurn(sql, accountId, PREVIEW_INTERVAL_SECONDS))) {
+    if (!(await takeTurn(sql, accountId))) {
       throw new DomainError(ErrorReason.RATE_LIMITED, "One preview in 2 seconds: try again in a moment.");
     }
     const values = sampleMacroValues({ chat: String(chatId), time: String(Math.floor(clock.now() / 1000)) });
     const message = renderMessage({ parsed, button, link, mediaType: 0, values });
     refuseUnlessSent(await api.send(serviceBotToken, { ...message, chatId, media: "", mediaType: 0 }));
   };
+}
+
+async function takeTurn(sql: Sql, accountId: number): Promise<boolean> {
+  return (await sql.begin(async (tx) => {
+    const taken = await takePreviewTurn(tx, accountId, PREVIEW_INTERVAL_SECONDS);
+    noteChange({ changes: taken ? 1 : 0 });
+    return taken;
+  })) as boolean;
 }
 
 function refuseUnlessSent(reply: BotApiReply): void {

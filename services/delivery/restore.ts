@@ -14,10 +14,11 @@
  *
  * A restore into the same database of the same cluster is not seen by this: call HoldAll before and AcceptRestore after it.
  */
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { CounterDeltas } from "#services/ledger/counters.ts";
 import { shutGate } from "#services/ledger/gate.ts";
-import { SendState } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendState } from "#services/ledger/send.ts";
 import { inTransaction } from "#services/ledger/transaction.ts";
 import * as store from "./store.ts";
 
@@ -56,6 +57,7 @@ export class RestoreGuard {
  * @returns how many sends are unconfirmed now.
  */
 export async function acceptRestore(sql: Sql, { nothingLost = false } = {}): Promise<number> {
+  noteChange({ object: { kind: "bot", id: String(ALL_BOTS) } });
   let unconfirmed = 0;
   for (const sourceId of nothingLost ? [] : await store.selectDueSources(sql)) {
     unconfirmed += await inTransaction(sql, (tx) => doubtSource(tx, sourceId));
@@ -71,5 +73,7 @@ async function doubtSource(tx: TransactionSql, sourceId: number): Promise<number
   const deltas = new CounterDeltas();
   for (const { botId, was, n } of rows) deltas.move(sourceId, botId, was, SendState.unconfirmed, n);
   await deltas.write(tx);
-  return rows.reduce((sum, row) => sum + row.n, 0);
+  const changes = rows.reduce((sum, row) => sum + row.n, 0);
+  noteChange({ changes });
+  return changes;
 }

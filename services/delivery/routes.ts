@@ -1,5 +1,6 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { recordOutside } from "#services/audit/record.ts";
 import { type OperationsOptions, operations } from "./operations.ts";
 import { createPreviews, type PreviewOptions } from "./previews.ts";
 import { setWebhook, type WebhookOptions } from "./webhooks.ts";
@@ -16,7 +17,7 @@ export function deliveryRoutes(
         return {};
       },
       setWebhook: async ({ botId }) => {
-        await setWebhook(options, Number(botId));
+        await recordOutside(options.sql, () => setWebhook(options, Number(botId)));
         return {};
       },
     });

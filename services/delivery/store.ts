@@ -55,8 +55,12 @@ export async function selectLimits(sql: Sql, botIds: number[]): Promise<Map<numb
 }
 
 /** @returns false if the account had a preview less than `intervalSeconds` ago; otherwise this is its turn. */
-export async function takePreviewTurn(sql: Sql, accountId: number, intervalSeconds: number): Promise<boolean> {
-  const rows = await sql`
+export async function takePreviewTurn(
+  tx: TransactionSql,
+  accountId: number,
+  intervalSeconds: number,
+): Promise<boolean> {
+  const rows = await tx`
     INSERT INTO preview_turn AS p (account_id, taken_at) VALUES (${accountId}, clock_timestamp())
     ON CONFLICT (account_id) DO UPDATE SET taken_at = excluded.taken_at
     WHERE p.taken_at <= clock_timestamp() - ${intervalSeconds} * interval '1 second'
@@ -69,14 +73,15 @@ export async function botExists(sql: Sql, botId: number): Promise<boolean> {
 }
 
 /** Replaces whatever holds the lane; bot 0 holds all. */
-export async function upsertOperatorHold(sql: Sql, botId: number, message: string): Promise<void> {
-  await sql`
+export async function upsertOperatorHold(tx: TransactionSql, botId: number, message: string): Promise<void> {
+  await tx`
     INSERT INTO lane (bot_id, reason, message) VALUES (${botId}, ${HoldReason.operator}, ${message})
     ON CONFLICT (bot_id) DO UPDATE SET hold_until = NULL, reason = excluded.reason, message = excluded.message`;
 }
 
-export async function deleteAnyHold(sql: Sql, botId: number): Promise<void> {
-  await sql`DELETE FROM lane WHERE bot_id = ${botId}`;
+/** @returns how many: 1, or 0 if nothing held it. */
+export async function deleteAnyHold(tx: TransactionSql, botId: number): Promise<number> {
+  return (await tx`DELETE FROM lane WHERE bot_id = ${botId}`).count;
 }
 
 export interface HoldRow {

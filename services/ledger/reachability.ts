@@ -17,6 +17,7 @@
  *
  * Order of locks: reachability → leads, by chat. DeleteLead comes from the other side, and is repeated after a deadlock.
  */
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import type { SendReason } from "./send.ts";
 
@@ -41,7 +42,11 @@ export interface ReachabilityFact {
 /** Records one fact and shows it to the leads. Repeatable. @returns how many leads changed. */
 export async function applyFact(sql: Sql, fact: ReachabilityFact): Promise<number> {
   await upsertFact(sql, fact);
-  return await showFacts(sql, fact.botIds, [fact.chatId]);
+  return (await sql.begin(async (tx) => {
+    const changes = await showFacts(tx, fact.botIds, [fact.chatId]);
+    noteChange({ changes });
+    return changes;
+  })) as number;
 }
 
 /** The lead's row is held so that a person who is erased at this moment leaves no row behind. */
@@ -62,7 +67,11 @@ async function upsertFact(sql: Sql, { botIds, chatId, unreachable, atUs, updateI
 }
 
 /** Brings leads of these chats in line with what is known. @returns how many changed. */
-export async function showFacts(sql: Sql, botIds: readonly number[], chatIds: readonly number[]): Promise<number> {
+export async function showFacts(
+  sql: Sql | TransactionSql,
+  botIds: readonly number[],
+  chatIds: readonly number[],
+): Promise<number> {
   const rows = await sql`
     WITH known AS (
       SELECT r.bot_id, r.chat_id, r.unreachable FROM unnest(${[...chatIds]}::bigint[]) AS k (chat_id)

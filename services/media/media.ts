@@ -1,5 +1,6 @@
 /** Photos and videos that accounts have uploaded: kept in Postgres in chunks, named by refs that nobody can guess. */
 import { createHash, randomBytes } from "node:crypto";
+import { noteChange } from "#services/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { SqlState, sqlStateOf } from "#services/database/retry.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
@@ -47,9 +48,13 @@ export async function uploadMedia(
     return await sql.begin(async (tx) => {
       const isNew = await insertMedia(tx, media);
       // A statement of its own: it sees the upload that the insert has waited for.
-      if (!isNew) return { ref: (await touchRefOfBytes(tx, accountId, sha256))!, mediaType: info.mediaType };
+      if (!isNew) {
+        noteChange({ changes: 0 });
+        return { ref: (await touchRefOfBytes(tx, accountId, sha256))!, mediaType: info.mediaType };
+      }
       await takeRoom(tx, accountId, bytes.length, quotaBytes);
       await insertChunks(tx, media.ref, bytes);
+      noteChange({ object: { kind: "media", id: media.ref }, changes: 1 });
       return { ref: media.ref, mediaType: info.mediaType };
     });
   } catch (error) {

@@ -28,12 +28,12 @@ export function createAuthGate(tokens: readonly RpcToken[]): RequestGate {
     if (openPackages.some((prefix) => context.service.typeName.startsWith(prefix))) return;
     const token = findToken(known, context.requestHeader.get("authorization"));
     if (token === undefined) throw refusal(ErrorReason.UNAUTHENTICATED, "The service token is missing or unknown.");
+    noteCaller(token.name, context.requestHeader);
     const rpc = rpcName(context.method);
     if (!isAllowed(token, context.method)) {
       throw refusal(ErrorReason.FORBIDDEN, `The service token ${token.name} may not call ${rpc}.`);
     }
     context.values.set(callerKey, token.name);
-    noteCaller(token.name, context.requestHeader);
   };
 }
 

@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { isIP } from "node:net";
 import { type ContextKey, createContextKey } from "@connectrpc/connect";
 import { normalAddress } from "./client-address.ts";
+import type { ServedCall } from "./rpc-call.ts";
 
 /** Header that carries the request id in both directions. */
 export const requestIdHeader = "x-request-id";
@@ -28,6 +29,8 @@ export interface RequestScope {
   /** Address of the other end of the connection; empty where it is not known. */
   readonly peer: string;
   caller?: Caller;
+  /** Once its message is read; see `currentCall`. */
+  call?: ServedCall;
 }
 
 const scopes = new AsyncLocalStorage<RequestScope>();

@@ -11,10 +11,12 @@ import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { registerReflection } from "./reflection.ts";
 import { createAccessLog } from "./rpc-access-log.ts";
-import { createAuthGate } from "./rpc-auth.ts";
+import { createAuthGate, type RequestGate } from "./rpc-auth.ts";
+import { type CallObserver, callerOf, callInterceptor } from "./rpc-call.ts";
+import { currentScope } from "./rpc-context.ts";
 import { signalInterceptor } from "./rpc-deadline.ts";
 import { createDispatch } from "./rpc-dispatch.ts";
-import { domainErrorInterceptor } from "./rpc-errors.ts";
+import { domainErrorInterceptor, reasonFromError, rpcName } from "./rpc-errors.ts";
 import { createInFlight } from "./rpc-in-flight.ts";
 import type { TransportLimits } from "./transport/limits.ts";
 import { type Listener, openListener } from "./transport/listener.ts";
@@ -32,6 +34,8 @@ export interface RpcServerOptions {
   services: readonly DescService[];
   tokens: readonly RpcToken[];
   log: Logger;
+  /** Is told how calls end. */
+  observer?: CallObserver;
   /** Run after the caller is known and before its message is validated. */
   interceptors?: Interceptor[];
   /** With it, calls are measured and GET /metrics is served. */
@@ -143,7 +147,7 @@ function createRouter(
 ): ConnectRouter {
   const { log, maxMessageBytes = 4 * mebibyte } = options;
   const accessLog = createAccessLog(log, options.metrics);
-  const authenticate = createAuthGate(options.tokens);
+  const authenticate = observedGate(createAuthGate(options.tokens), options.observer);
   const router = createConnectRouter({
     acceptCompression: [compressionGzip],
     compressMinBytes,
@@ -157,6 +161,7 @@ function createRouter(
     interceptors: [
       accessLog.interceptor,
       domainErrorInterceptor(log),
+      callInterceptor(options.observer),
       signalInterceptor,
       ...(options.interceptors ?? []),
       createValidateInterceptor(),
@@ -166,4 +171,17 @@ function createRouter(
   router.service(Health, createHealth(options.services, isReady));
   registerReflection(router, [...options.services, Health, ServerReflection, AlphaServerReflection]);
   return router;
+}
+
+/** Calls that are refused before their message is read. */
+function observedGate(gate: RequestGate, observer: CallObserver | undefined): RequestGate {
+  return (context) => {
+    try {
+      gate(context);
+    } catch (error) {
+      const caller = callerOf(currentScope());
+      observer?.refused({ rpc: rpcName(context.method), message: {}, caller, reason: reasonFromError(error).reason });
+      throw error;
+    }
+  };
 }

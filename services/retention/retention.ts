@@ -10,7 +10,10 @@
  * | media that no block and no broadcast uses | 7 days after the upload |
  * | quota days | after 90 days |
  * | holds that are over | after a day |
+ * | audit entries | after 400 days; addresses in them after 30 |
  */
+
+import * as partitions from "#services/audit/partitions.ts";
 import type { Sql } from "#services/database/client.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import * as store from "./store.ts";
@@ -36,6 +39,10 @@ const TASKS: readonly ((sql: Sql) => Promise<boolean>)[] = [
   store.deleteUnusedMedia,
   store.deleteOldQuotaDays,
   store.deletePastHolds,
+  partitions.makeMonths,
+  partitions.dropPastMonth,
+  partitions.deleteOldEntries,
+  partitions.forgetAddresses,
 ];
 
 /** Cleans until the signal aborts. What fails is reported and tried again in the next round. */

@@ -51,7 +51,7 @@ async function setupSends() {
   const body = { text: "Hi", media: "", mediaType: 0, button: "", link: "" } as const;
   const anyTime = { createdFrom: null, createdTo: null, statusFrom: null, statusTo: null };
   const audience = { statuses: 31, campaignIds: [], ...anyTime };
-  const broadcastId = await insertBroadcast(sql, accountId, "");
+  const broadcastId = await sql.begin((tx) => insertBroadcast(tx, accountId, ""));
   await updateBroadcast(sql, accountId, broadcastId, { name: "", audience, body }, checkMediaRef);
   expect(await startBroadcast(sql, accountId, broadcastId)).toBe(2);
   await client.saveBlock({

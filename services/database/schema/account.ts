@@ -31,7 +31,14 @@ export const session = pgTable(
       .notNull()
       .references(() => account.id),
     expiresAt: moment("expires_at").notNull(),
+    /** Null for those that were opened before it was noted. */
+    createdAt: moment("created_at"),
+    /** To the second; in no index, so that noting it is HOT. */
+    lastUsedAt: moment("last_used_at"),
   },
-  // Expired sessions are found and deleted in batches.
-  (table) => [index("session_expires_at").on(table.expiresAt)],
+  (table) => [
+    // Expired sessions are found and deleted in batches.
+    index("session_expires_at").on(table.expiresAt),
+    index("session_account").on(table.accountId),
+  ],
 );

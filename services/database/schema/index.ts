@@ -1,4 +1,5 @@
 export * from "./account.ts";
+export * from "./audit.ts";
 export * from "./broadcast.ts";
 export * from "./campaign.ts";
 export * from "./ledger.ts";

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/account/v1/account.proto.
  */
 export const file_leadcast_account_v1_account: GenFile = /*@__PURE__*/
-  fileDesc("CiFsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnQucHJvdG8SE2xlYWRjYXN0LmFjY291bnQudjEibgoGVGFyaWZmEhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEhIKCmJyb2FkY2FzdHMYAyABKAgSGgoJZGFpbHlfY2FwGAQgASgFQge6SAQaAigAIs4BCgdBY2NvdW50EhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEiMKCXRhcmlmZl9pZBgDIAEoA0IQukgNIgsY/////////w8gABIzCg9wYWlkX3VudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKEHRlbGVncmFtX2NoYXRfaWQYBSABKANCGbpIFiIUGP////////8PKIGAgICAgIDw/wFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CiFsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnQucHJvdG8SE2xlYWRjYXN0LmFjY291bnQudjEibgoGVGFyaWZmEhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEhIKCmJyb2FkY2FzdHMYAyABKAgSGgoJZGFpbHlfY2FwGAQgASgFQge6SAQaAigAIs4BCgdBY2NvdW50EhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEiMKCXRhcmlmZl9pZBgDIAEoA0IQukgNIgsY/////////w8gABIzCg9wYWlkX3VudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKEHRlbGVncmFtX2NoYXRfaWQYBSABKANCGbpIFiIUGP////////8PKIGAgICAgIDw/wEiqgEKB1Nlc3Npb24SCgoCaWQYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * What an account pays for.
@@ -105,4 +105,46 @@ export type Account = Message<"leadcast.account.v1.Account"> & {
  */
 export const AccountSchema: GenMessage<Account> = /*@__PURE__*/
   messageDesc(file_leadcast_account_v1_account, 1);
+
+/**
+ * A session, without what opens it.
+ *
+ * @generated from message leadcast.account.v1.Session
+ */
+export type Session = Message<"leadcast.account.v1.Session"> & {
+  /**
+   * Names it, and opens nothing: the first 8 bytes of its token's SHA-256 in hexadecimal.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * When it was opened; absent if that was before it was noted.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When it was last used, to the second; absent if it was not used since that is noted.
+   *
+   * @generated from field: google.protobuf.Timestamp last_use_time = 3;
+   */
+  lastUseTime?: Timestamp | undefined;
+
+  /**
+   * When it stops working.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message leadcast.account.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account, 2);
 

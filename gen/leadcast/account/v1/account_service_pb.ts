@@ -7,15 +7,17 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Account, Tariff } from "./account_pb.ts";
+import type { Account, Session, Tariff } from "./account_pb.ts";
 import { file_leadcast_account_v1_account } from "./account_pb.ts";
+import type { AuditEntry } from "./audit_pb.ts";
+import { file_leadcast_account_v1_audit } from "./audit_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file leadcast/account/v1/account_service.proto.
  */
 export const file_leadcast_account_v1_account_service: GenFile = /*@__PURE__*/
-  fileDesc("CilsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnRfc2VydmljZS5wcm90bxITbGVhZGNhc3QuYWNjb3VudC52MSJHChBQdXRUYXJpZmZSZXF1ZXN0EjMKBnRhcmlmZhgBIAEoCzIbLmxlYWRjYXN0LmFjY291bnQudjEuVGFyaWZmQga6SAPIAQEiQAoRUHV0VGFyaWZmUmVzcG9uc2USKwoGdGFyaWZmGAEgASgLMhsubGVhZGNhc3QuYWNjb3VudC52MS5UYXJpZmYiSgoRUHV0QWNjb3VudFJlcXVlc3QSNQoHYWNjb3VudBgBIAEoCzIcLmxlYWRjYXN0LmFjY291bnQudjEuQWNjb3VudEIGukgDyAEBIkMKElB1dEFjY291bnRSZXNwb25zZRItCgdhY2NvdW50GAEgASgLMhwubGVhZGNhc3QuYWNjb3VudC52MS5BY2NvdW50IjkKEUdldEFjY291bnRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAAicAoSR2V0QWNjb3VudFJlc3BvbnNlEi0KB2FjY291bnQYASABKAsyHC5sZWFkY2FzdC5hY2NvdW50LnYxLkFjY291bnQSKwoGdGFyaWZmGAIgASgLMhsubGVhZGNhc3QuYWNjb3VudC52MS5UYXJpZmYiXwoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIhCgt0dGxfc2Vjb25kcxgCIAEoBUIMukgJGgcYgOeEDygAIlcKFUNyZWF0ZVNlc3Npb25SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiMgoVUmVzb2x2ZVNlc3Npb25SZXF1ZXN0EhkKBXRva2VuGAEgASgJQgq6SAdyBRABGP8BImsKFlJlc29sdmVTZXNzaW9uUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoAxIMCgRwYWlkGAIgASgIEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIxChRSZXZva2VTZXNzaW9uUmVxdWVzdBIZCgV0b2tlbhgBIAEoCUIKukgHcgUQARj/ASIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2Uy/gQKDkFjY291bnRTZXJ2aWNlEl8KCVB1dFRhcmlmZhIlLmxlYWRjYXN0LmFjY291bnQudjEuUHV0VGFyaWZmUmVxdWVzdBomLmxlYWRjYXN0LmFjY291bnQudjEuUHV0VGFyaWZmUmVzcG9uc2UiA5ACAhJiCgpQdXRBY2NvdW50EiYubGVhZGNhc3QuYWNjb3VudC52MS5QdXRBY2NvdW50UmVxdWVzdBonLmxlYWRjYXN0LmFjY291bnQudjEuUHV0QWNjb3VudFJlc3BvbnNlIgOQAgISYgoKR2V0QWNjb3VudBImLmxlYWRjYXN0LmFjY291bnQudjEuR2V0QWNjb3VudFJlcXVlc3QaJy5sZWFkY2FzdC5hY2NvdW50LnYxLkdldEFjY291bnRSZXNwb25zZSIDkAIBEmYKDUNyZWF0ZVNlc3Npb24SKS5sZWFkY2FzdC5hY2NvdW50LnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GioubGVhZGNhc3QuYWNjb3VudC52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USbgoOUmVzb2x2ZVNlc3Npb24SKi5sZWFkY2FzdC5hY2NvdW50LnYxLlJlc29sdmVTZXNzaW9uUmVxdWVzdBorLmxlYWRjYXN0LmFjY291bnQudjEuUmVzb2x2ZVNlc3Npb25SZXNwb25zZSIDkAIBEmsKDVJldm9rZVNlc3Npb24SKS5sZWFkY2FzdC5hY2NvdW50LnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GioubGVhZGNhc3QuYWNjb3VudC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_leadcast_account_v1_account]);
+  fileDesc("CilsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnRfc2VydmljZS5wcm90bxITbGVhZGNhc3QuYWNjb3VudC52MSJHChBQdXRUYXJpZmZSZXF1ZXN0EjMKBnRhcmlmZhgBIAEoCzIbLmxlYWRjYXN0LmFjY291bnQudjEuVGFyaWZmQga6SAPIAQEiQAoRUHV0VGFyaWZmUmVzcG9uc2USKwoGdGFyaWZmGAEgASgLMhsubGVhZGNhc3QuYWNjb3VudC52MS5UYXJpZmYiSgoRUHV0QWNjb3VudFJlcXVlc3QSNQoHYWNjb3VudBgBIAEoCzIcLmxlYWRjYXN0LmFjY291bnQudjEuQWNjb3VudEIGukgDyAEBIkMKElB1dEFjY291bnRSZXNwb25zZRItCgdhY2NvdW50GAEgASgLMhwubGVhZGNhc3QuYWNjb3VudC52MS5BY2NvdW50IjkKEUdldEFjY291bnRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAAicAoSR2V0QWNjb3VudFJlc3BvbnNlEi0KB2FjY291bnQYASABKAsyHC5sZWFkY2FzdC5hY2NvdW50LnYxLkFjY291bnQSKwoGdGFyaWZmGAIgASgLMhsubGVhZGNhc3QuYWNjb3VudC52MS5UYXJpZmYiXwoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIhCgt0dGxfc2Vjb25kcxgCIAEoBUIMukgJGgcYgOeEDygAIlcKFUNyZWF0ZVNlc3Npb25SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiMgoVUmVzb2x2ZVNlc3Npb25SZXF1ZXN0EhkKBXRva2VuGAEgASgJQgq6SAdyBRABGP8BImsKFlJlc29sdmVTZXNzaW9uUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoAxIMCgRwYWlkGAIgASgIEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIxChRSZXZva2VTZXNzaW9uUmVxdWVzdBIZCgV0b2tlbhgBIAEoCUIKukgHcgUQARj/ASIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiOwoTTGlzdFNlc3Npb25zUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAIkYKFExpc3RTZXNzaW9uc1Jlc3BvbnNlEi4KCHNlc3Npb25zGAEgAygLMhwubGVhZGNhc3QuYWNjb3VudC52MS5TZXNzaW9uInEKFVJldm9rZVNlc3Npb25zUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEjIKC3Nlc3Npb25faWRzGAIgAygJQh26SBqSARcQ6AciEnIQMg5eWzAtOWEtZl17MTZ9JCIpChZSZXZva2VTZXNzaW9uc1Jlc3BvbnNlEg8KB3Jldm9rZWQYASABKAUi8AEKF0xpc3RBdWRpdEVudHJpZXNSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PKAASFgoEY2FsbBgCIAEoCUIIukgFcgMY/wESLQoJZnJvbV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgd0b190aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIdCglwYWdlX3NpemUYBSABKAVCCrpIBxoFGOgHKAASHAoKcGFnZV90b2tlbhgGIAEoCUIIukgFcgMY/wEiZQoYTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlEjAKB2VudHJpZXMYASADKAsyHy5sZWFkY2FzdC5hY2NvdW50LnYxLkF1ZGl0RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMs4HCg5BY2NvdW50U2VydmljZRJfCglQdXRUYXJpZmYSJS5sZWFkY2FzdC5hY2NvdW50LnYxLlB1dFRhcmlmZlJlcXVlc3QaJi5sZWFkY2FzdC5hY2NvdW50LnYxLlB1dFRhcmlmZlJlc3BvbnNlIgOQAgISYgoKUHV0QWNjb3VudBImLmxlYWRjYXN0LmFjY291bnQudjEuUHV0QWNjb3VudFJlcXVlc3QaJy5sZWFkY2FzdC5hY2NvdW50LnYxLlB1dEFjY291bnRSZXNwb25zZSIDkAICEmIKCkdldEFjY291bnQSJi5sZWFkY2FzdC5hY2NvdW50LnYxLkdldEFjY291bnRSZXF1ZXN0GicubGVhZGNhc3QuYWNjb3VudC52MS5HZXRBY2NvdW50UmVzcG9uc2UiA5ACARJmCg1DcmVhdGVTZXNzaW9uEikubGVhZGNhc3QuYWNjb3VudC52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoqLmxlYWRjYXN0LmFjY291bnQudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlEm4KDlJlc29sdmVTZXNzaW9uEioubGVhZGNhc3QuYWNjb3VudC52MS5SZXNvbHZlU2Vzc2lvblJlcXVlc3QaKy5sZWFkY2FzdC5hY2NvdW50LnYxLlJlc29sdmVTZXNzaW9uUmVzcG9uc2UiA5ACARJrCg1SZXZva2VTZXNzaW9uEikubGVhZGNhc3QuYWNjb3VudC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBoqLmxlYWRjYXN0LmFjY291bnQudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIgOQAgISaAoMTGlzdFNlc3Npb25zEigubGVhZGNhc3QuYWNjb3VudC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GikubGVhZGNhc3QuYWNjb3VudC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEm4KDlJldm9rZVNlc3Npb25zEioubGVhZGNhc3QuYWNjb3VudC52MS5SZXZva2VTZXNzaW9uc1JlcXVlc3QaKy5sZWFkY2FzdC5hY2NvdW50LnYxLlJldm9rZVNlc3Npb25zUmVzcG9uc2UiA5ACAhJ0ChBMaXN0QXVkaXRFbnRyaWVzEiwubGVhZGNhc3QuYWNjb3VudC52MS5MaXN0QXVkaXRFbnRyaWVzUmVxdWVzdBotLmxlYWRjYXN0LmFjY291bnQudjEuTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_leadcast_account_v1_account, file_leadcast_account_v1_audit]);
 
 /**
  * Request of PutTariff.
@@ -299,7 +301,182 @@ export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*
   messageDesc(file_leadcast_account_v1_account_service, 11);
 
 /**
- * Accounts, tariffs and sessions, kept in step by the surrounding platform.
+ * Request of ListSessions.
+ *
+ * @generated from message leadcast.account.v1.ListSessionsRequest
+ */
+export type ListSessionsRequest = Message<"leadcast.account.v1.ListSessionsRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: int64 account_id = 1;
+   */
+  accountId: bigint;
+};
+
+/**
+ * Describes the message leadcast.account.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 12);
+
+/**
+ * Response of ListSessions.
+ *
+ * @generated from message leadcast.account.v1.ListSessionsResponse
+ */
+export type ListSessionsResponse = Message<"leadcast.account.v1.ListSessionsResponse"> & {
+  /**
+   * The last used first, at most 1,000.
+   *
+   * @generated from field: repeated leadcast.account.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+};
+
+/**
+ * Describes the message leadcast.account.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 13);
+
+/**
+ * Request of RevokeSessions.
+ *
+ * @generated from message leadcast.account.v1.RevokeSessionsRequest
+ */
+export type RevokeSessionsRequest = Message<"leadcast.account.v1.RevokeSessionsRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: int64 account_id = 1;
+   */
+  accountId: bigint;
+
+  /**
+   * Only these, by Session.id; empty for all.
+   *
+   * @generated from field: repeated string session_ids = 2;
+   */
+  sessionIds: string[];
+};
+
+/**
+ * Describes the message leadcast.account.v1.RevokeSessionsRequest.
+ * Use `create(RevokeSessionsRequestSchema)` to create a new message.
+ */
+export const RevokeSessionsRequestSchema: GenMessage<RevokeSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 14);
+
+/**
+ * Response of RevokeSessions.
+ *
+ * @generated from message leadcast.account.v1.RevokeSessionsResponse
+ */
+export type RevokeSessionsResponse = Message<"leadcast.account.v1.RevokeSessionsResponse"> & {
+  /**
+   * How many have ended.
+   *
+   * @generated from field: int32 revoked = 1;
+   */
+  revoked: number;
+};
+
+/**
+ * Describes the message leadcast.account.v1.RevokeSessionsResponse.
+ * Use `create(RevokeSessionsResponseSchema)` to create a new message.
+ */
+export const RevokeSessionsResponseSchema: GenMessage<RevokeSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 15);
+
+/**
+ * Request of ListAuditEntries.
+ *
+ * @generated from message leadcast.account.v1.ListAuditEntriesRequest
+ */
+export type ListAuditEntriesRequest = Message<"leadcast.account.v1.ListAuditEntriesRequest"> & {
+  /**
+   * Only of this account; 0 for all, and for what concerns none.
+   *
+   * @generated from field: int64 account_id = 1;
+   */
+  accountId: bigint;
+
+  /**
+   * Only of this call, as package.Service/Method; empty for all.
+   *
+   * @generated from field: string call = 2;
+   */
+  call: string;
+
+  /**
+   * Only from then on.
+   *
+   * @generated from field: google.protobuf.Timestamp from_time = 3;
+   */
+  fromTime?: Timestamp | undefined;
+
+  /**
+   * Only before then.
+   *
+   * @generated from field: google.protobuf.Timestamp to_time = 4;
+   */
+  toTime?: Timestamp | undefined;
+
+  /**
+   * Entries at most; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 5;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before, with the same filters; empty for the first page.
+   *
+   * @generated from field: string page_token = 6;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message leadcast.account.v1.ListAuditEntriesRequest.
+ * Use `create(ListAuditEntriesRequestSchema)` to create a new message.
+ */
+export const ListAuditEntriesRequestSchema: GenMessage<ListAuditEntriesRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 16);
+
+/**
+ * Response of ListAuditEntries.
+ *
+ * @generated from message leadcast.account.v1.ListAuditEntriesResponse
+ */
+export type ListAuditEntriesResponse = Message<"leadcast.account.v1.ListAuditEntriesResponse"> & {
+  /**
+   * Newest first.
+   *
+   * @generated from field: repeated leadcast.account.v1.AuditEntry entries = 1;
+   */
+  entries: AuditEntry[];
+
+  /**
+   * For the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message leadcast.account.v1.ListAuditEntriesResponse.
+ * Use `create(ListAuditEntriesResponseSchema)` to create a new message.
+ */
+export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_account_v1_account_service, 17);
+
+/**
+ * Accounts, tariffs and sessions, kept in step by the surrounding platform; and the audit log of all services.
  *
  * @generated from service leadcast.account.v1.AccountService
  */
@@ -335,7 +512,8 @@ export const AccountService: GenService<{
     output: typeof GetAccountResponseSchema;
   },
   /**
-   * Opens a session for an account. Every call opens another one; only a hash of the token is kept.
+   * Opens a session for an account. Every call opens another one; only a hash of the token is kept. An account has 100 at most:
+   * the least recently used ends.
    *
    * @generated from rpc leadcast.account.v1.AccountService.CreateSession
    */
@@ -363,6 +541,37 @@ export const AccountService: GenService<{
     methodKind: "unary";
     input: typeof RevokeSessionRequestSchema;
     output: typeof RevokeSessionResponseSchema;
+  },
+  /**
+   * Returns the sessions of an account that have not ended, the last used first; never their tokens. NOT_YOURS if there is no
+   * such account.
+   *
+   * @generated from rpc leadcast.account.v1.AccountService.ListSessions
+   */
+  listSessions: {
+    methodKind: "unary";
+    input: typeof ListSessionsRequestSchema;
+    output: typeof ListSessionsResponseSchema;
+  },
+  /**
+   * Ends all sessions of an account at once, or those that are named. One that has ended is no error.
+   *
+   * @generated from rpc leadcast.account.v1.AccountService.RevokeSessions
+   */
+  revokeSessions: {
+    methodKind: "unary";
+    input: typeof RevokeSessionsRequestSchema;
+    output: typeof RevokeSessionsResponseSchema;
+  },
+  /**
+   * Operators: who changed what, in all services, newest first. Entries are kept for 400 days, addresses in them for 30.
+   *
+   * @generated from rpc leadcast.account.v1.AccountService.ListAuditEntries
+   */
+  listAuditEntries: {
+    methodKind: "unary";
+    input: typeof ListAuditEntriesRequestSchema;
+    output: typeof ListAuditEntriesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_leadcast_account_v1_account_service, 0);
