@@ -3,12 +3,14 @@
  * `func` for the call and its parameters, and then whatever the service finds. So nobody without a session learns which
  * calls exist, and no body is read for them.
  */
+import type { HoldBack } from "#services/platform/hold-back.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { pathOfUrl } from "#services/platform/transport/target.ts";
+import type { AccountTurns } from "./account-turns.ts";
 import { callOptionsFor, type GatewayClients } from "./clients.ts";
 import { corsHeaders, isPreflight, preflightReply } from "./cors.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
-import { queryNames, readForm } from "./form.ts";
+import { queryNames } from "./form.ts";
 import { checkPostQuery } from "./names.ts";
 import type { Handler, Trace } from "./observe.ts";
 import { httpStatusFromCode, type RestCode, RestError, restErrorFrom } from "./rest-error.ts";
@@ -17,16 +19,18 @@ import type { ResolveSession } from "./session.ts";
 export interface AnswerOptions {
   readonly clients: GatewayClients;
   readonly resolveSession: ResolveSession;
+  readonly turns: AccountTurns;
+  readonly holdBack: HoldBack;
   readonly log: Logger;
 }
 
 /** Answers one endpoint. */
 export function createAnswer(endpoint: Endpoint, options: AnswerOptions): Handler {
-  const atOnce = createTurns(endpoint.maxAtOnce);
+  const read = endpoint.isUpload ? options.turns.upload : options.turns.call;
   return (request, trace) =>
     enveloped(request, trace, options, async (call) => {
       if (endpoint.method === "POST") checkPostQuery(endpoint, queryNames(request.url));
-      return await atOnce(async () => endpoint.run(call, await readForm(request, endpoint.bodyLimitBytes)));
+      return await read(call.accountId, request, (form) => endpoint.run(call, form));
     });
 }
 
@@ -61,40 +65,31 @@ function unknownCall(request: Request, endpoints: readonly Endpoint[]): string {
 async function enveloped(
   request: Request,
   trace: Trace,
-  { clients, resolveSession, log }: AnswerOptions,
+  { clients, resolveSession, holdBack, log }: AnswerOptions,
   work: (call: Call) => Promise<unknown>,
 ): Promise<Response> {
   try {
-    const { accountId, sessionId } = await resolveSession(request, callOptionsFor(trace));
+    const { accountId, sessionId } = await resolveSession(request, trace, callOptionsFor(trace));
     trace.accountId = accountId;
     trace.sessionId = sessionId;
     const data = await work({ accountId, clients, options: callOptionsFor(trace) });
     trace.outcome = "ok";
     return envelope(data === undefined ? { status: "ok" } : { status: "ok", data });
   } catch (error) {
-    const { code, message } = restErrorFrom(error);
-    trace.outcome = code;
-    if (code === "db") log.error({ err: error, requestId: trace.requestId }, "a call failed on our side");
-    return envelope({ status: "error", error: code, message });
+    const refusal = restErrorFrom(error);
+    trace.outcome = refusal.code;
+    if (refusal.code === "db") log.error({ err: error, requestId: trace.requestId }, "a call failed on our side");
+    if (refusal.heldBack) await holdBack(request.signal);
+    return refused(refusal);
   }
 }
 
-function envelope(body: Record<string, unknown>): Response {
-  const headers = { ...corsHeaders, "content-type": "application/json", "cache-control": "no-store" };
+function envelope(body: Record<string, unknown>, more: Record<string, string> = {}): Response {
+  const headers = { ...corsHeaders, "content-type": "application/json", "cache-control": "no-store", ...more };
   return new Response(JSON.stringify(body), { status: 200, headers });
 }
 
-/** Runs at most `max` works at once, and refuses the rest with `limit`: each holds a whole body in memory. */
-function createTurns(max: number): <T>(work: () => Promise<T>) => Promise<T> {
-  let running = 0;
-  return async (work) => {
-    if (running >= max)
-      throw new RestError("limit", "Too many of these calls run at once. Please try again in a moment.");
-    running += 1;
-    try {
-      return await work();
-    } finally {
-      running -= 1;
-    }
-  };
+function refused({ code, message, retryAfterSeconds }: RestError): Response {
+  const wait: Record<string, string> = retryAfterSeconds > 0 ? { "retry-after": String(retryAfterSeconds) } : {};
+  return envelope({ status: "error", error: code, message }, { "x-error": code, ...wait });
 }

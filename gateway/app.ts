@@ -1,12 +1,15 @@
 import { Elysia } from "elysia";
 import type { TrustedProxies } from "#services/platform/client-address.ts";
 import { type Clock, systemClock } from "#services/platform/clock.ts";
+import { createHoldBack } from "#services/platform/hold-back.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { createMetrics, type Metrics } from "#services/platform/metrics.ts";
 import { throughOneOrigin } from "#services/platform/transport/fetch-handler.ts";
+import { createAccountTurns } from "./account-turns.ts";
 import { type AnswerOptions, createAnswer, createUnknownAnswer } from "./answer.ts";
 import type { GatewayClients } from "./clients.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { defaultLimits, type Limits } from "./limits.ts";
 import { createObserver, type Observe } from "./observe.ts";
 import { openApiDocument, operationOf } from "./openapi.ts";
 import { createAddressOf } from "./peer.ts";
@@ -16,6 +19,7 @@ import { docsRoutes } from "./routes/docs.ts";
 import { mediaEndpoints } from "./routes/media.ts";
 import { createTelegramHandler } from "./routes/telegram.ts";
 import { createSessions } from "./session.ts";
+import { Strangers } from "./strangers.ts";
 
 /** Every documented call, in the order of the API reference. */
 export const endpoints: readonly Endpoint[] = [...campEndpoints, ...broadcastEndpoints, ...mediaEndpoints];
@@ -30,6 +34,8 @@ export interface GatewayOptions {
   readonly clock?: Clock;
   /** Proxies whose `x-forwarded-for` is believed; default none. */
   readonly trustedProxies?: TrustedProxies;
+  /** Default: what holds unless the environment says otherwise. */
+  readonly limits?: Limits;
 }
 
 const hidden = { detail: { hide: true } } as const;
@@ -49,7 +55,15 @@ export function createGateway(options: GatewayOptions): Gateway {
 }
 
 function createApp(options: GatewayOptions) {
-  const { clients, log, publicUrl, metrics, clock = systemClock, trustedProxies = [] } = options;
+  const {
+    clients,
+    log,
+    publicUrl,
+    metrics,
+    clock = systemClock,
+    trustedProxies = [],
+    limits = defaultLimits,
+  } = options;
   const measured = metrics ?? createMetrics("gateway");
   const observe = createObserver({
     log,
@@ -57,13 +71,21 @@ function createApp(options: GatewayOptions) {
     clock,
     addressOf: createAddressOf(trustedProxies),
   });
-  const answers = { clients, resolveSession: createSessions(clients.account), log };
+  const strangers = new Strangers(limits);
+  const holdBack = createHoldBack({ clock });
+  const resolveSession = createSessions(clients.account, limits, strangers);
+  const turns = createAccountTurns(limits);
+  const answers = { clients, resolveSession, turns, holdBack, log };
   const api = apiRoutes(observe, answers);
   const document = JSON.stringify(openApiDocument(api, publicUrl));
   return new Elysia({ name: "gateway", strictPath: true })
     .use(api)
     .use(docsRoutes(observe, document))
-    .post("/telegram/:bot", observe("/telegram/:bot", createTelegramHandler({ clients, log })), unparsed)
+    .post(
+      "/telegram/:bot",
+      observe("/telegram/:bot", createTelegramHandler({ clients, strangers, holdBack, log })),
+      unparsed,
+    )
     .get(
       "/healthz",
       observe("/healthz", () => Response.json({ status: "ok" })),

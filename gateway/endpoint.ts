@@ -1,6 +1,5 @@
 import type { CallOptions } from "@connectrpc/connect";
 import type { TSchema } from "@sinclair/typebox";
-import { formLimitBytes } from "./body.ts";
 import type { GatewayClients } from "./clients.ts";
 import type { Form } from "./form.ts";
 import { type Params, readParams, type Values } from "./params.ts";
@@ -30,15 +29,13 @@ interface EndpointText {
 
 interface EndpointSpec<P extends Params> extends EndpointText {
   readonly params: P;
-  /** Default: the limit for forms. */
-  readonly bodyLimitBytes?: number;
   /**
    * Whether unknown names in its query are refused; see names.ts. Default: false, as for all calls of the published
    * reference, and for the three beside it that are as old.
    */
   readonly strictQuery?: boolean;
-  /** How many may be read and handled at once in this process; default: no limit but the body's. */
-  readonly maxAtOnce?: number;
+  /** Whether it takes a file, which has bounds and turns of its own; default false. */
+  readonly isUpload?: boolean;
   /** Makes the RPC and gives the reply's `data`, if any. */
   readonly run: (call: Call, values: Values<P>) => Promise<unknown>;
 }
@@ -46,8 +43,7 @@ interface EndpointSpec<P extends Params> extends EndpointText {
 /** One documented call: how it reads, what it does, and how it is described. */
 export interface Endpoint extends EndpointText {
   readonly params: Params;
-  readonly bodyLimitBytes: number;
-  readonly maxAtOnce: number;
+  readonly isUpload: boolean;
   readonly strictQuery: boolean;
   /** Throws RestError `func` for bad parameters before it makes any RPC. */
   readonly run: (call: Call, form: Form) => Promise<unknown>;
@@ -56,8 +52,7 @@ export interface Endpoint extends EndpointText {
 export function defineEndpoint<P extends Params>(spec: EndpointSpec<P>): Endpoint {
   const { strictQuery = false } = spec;
   return {
-    bodyLimitBytes: formLimitBytes,
-    maxAtOnce: Number.POSITIVE_INFINITY,
+    isUpload: false,
     ...spec,
     strictQuery,
     run: (call, form) => spec.run(call, readParams({ ...spec, strictQuery }, form)),

@@ -10,7 +10,8 @@
  * Nothing that came is dropped on the way: a name that nobody knows, or a part without a name, may have been meant to
  * narrow what is chosen. What becomes of unknown names is said in names.ts.
  */
-import { readBody } from "./body.ts";
+import { type BodyLimits, readBody } from "./body.ts";
+import { checkFieldCount } from "./form-size.ts";
 import { RestError } from "./rest-error.ts";
 import { shownName } from "./shown-name.ts";
 
@@ -32,14 +33,12 @@ export type Form = ReadonlyMap<string, FormValue>;
  *
  * @throws RestError `func` if the body is too large, of another content type, or broken.
  */
-export async function readForm(request: Request, limitBytes: number): Promise<Form> {
+export async function readForm(request: Request, limits: BodyLimits): Promise<Form> {
   if (request.method !== "POST") return formFromUrlencoded(queryOf(request.url));
   const contentType = request.headers.get("content-type") ?? "";
-  if (/^(?!identity$)./i.test(request.headers.get("content-encoding") ?? "")) {
-    throw new RestError("func", "Send the body as it is, without content-encoding.");
-  }
-  const bytes = await readBody(request, limitBytes);
+  const bytes = await readBody(request, limits);
   if (bytes.byteLength === 0) return new Map();
+  checkFieldCount(contentType, bytes);
   switch (contentType.split(";", 1)[0]!.trim().toLowerCase()) {
     case "":
     case "application/x-www-form-urlencoded":
@@ -80,7 +79,7 @@ function formFromUrlencoded(text: string): Form {
     const equals = pair.indexOf("=");
     const name = equals < 0 ? pair : pair.slice(0, equals);
     const value = equals < 0 ? "" : pair.slice(equals + 1);
-    add(form, percentDecoded(name), { kind: "text", text: percentDecoded(value) });
+    addValue(form, percentDecoded(name), { kind: "text", text: percentDecoded(value) });
   }
   return form;
 }
@@ -170,7 +169,7 @@ function kindInWords(value: unknown): string {
 async function formFromMultipart(bytes: Uint8Array<ArrayBuffer>, contentType: string): Promise<Form> {
   const form = new Map<string, FormValue>();
   for (const [name, part] of await multipartEntries(bytes, contentType)) {
-    add(form, name, typeof part === "string" ? { kind: "text", text: part } : { kind: "file", file: part });
+    addValue(form, name, typeof part === "string" ? { kind: "text", text: part } : { kind: "file", file: part });
   }
   return form;
 }
@@ -216,7 +215,8 @@ function partCount(bytes: Uint8Array<ArrayBuffer>, contentType: string): number 
 
 const lineFeed = 0x0a;
 
-function add(form: Map<string, FormValue>, name: string, value: FormValue): void {
+/** Puts a value under its name, beside what stands there already. */
+export function addValue(form: Map<string, FormValue>, name: string, value: FormValue): void {
   const before = form.get(name);
   if (before === undefined) form.set(name, value);
   else if (before.kind === "repeated") (before.values as FormValue[]).push(value);

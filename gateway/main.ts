@@ -6,6 +6,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createGateway } from "./app.ts";
 import { createClients } from "./clients.ts";
+import { limitsFrom, limitVars } from "./limits.ts";
 import { serveGateway } from "./server.ts";
 
 const Environment = Type.Object({
@@ -14,6 +15,7 @@ const Environment = Type.Object({
   CAMPAIGN_URL: urlVar("http://localhost:7002", ["http", "https"]),
   BROADCAST_URL: urlVar("http://localhost:7003", ["http", "https"]),
   TRUSTED_PROXIES: trustedProxiesVar,
+  ...limitVars,
   PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
   RPC_TOKENS: rpcTokensVar,
 });
@@ -43,6 +45,7 @@ await runProcess({
       log,
       publicUrl: config.PUBLIC_URL,
       trustedProxies: config.TRUSTED_PROXIES,
+      limits: limitsFrom(config),
     });
     const server = await serveGateway({ gateway, port: config.GATEWAY_PORT, log });
     onStop("http", () => server.stop());

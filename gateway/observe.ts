@@ -2,6 +2,7 @@ import { Histogram, type Registry } from "prom-client";
 import type { Clock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { requestIdFrom, requestIdHeader, withRequestId } from "#services/platform/rpc-context.ts";
+import type { RestCode } from "./rest-error.ts";
 
 /** What is known of a request while it is served; its handler adds what it finds out. */
 export interface Trace {
@@ -45,6 +46,7 @@ export function createObserver({ log, registry, clock, addressOf }: ObserverOpti
       const trace: Trace = { requestId, address: addressOf(request) };
       const response = await withRequestId(trace.requestId, () => handledSafely(handler, request, trace, log));
       response.headers.set(requestIdHeader, trace.requestId);
+      completeRefusal(response);
       const durationMs = clock.monotonicMs() - started;
       const outcome = trace.outcome ?? String(response.status);
       duration.observe({ route, outcome }, durationMs / 1000);
@@ -61,6 +63,18 @@ async function handledSafely(handler: Handler, request: Request, trace: Trace, l
     log.error({ err: error, requestId: trace.requestId }, "a request failed");
     return new Response(null, { status: 500 });
   }
+}
+
+/** What every refusal has, whichever route it comes from. */
+function completeRefusal({ headers, status }: Response): void {
+  if (status >= 400 && !headers.has("x-error")) headers.set("x-error", codeFromStatus(status));
+}
+
+/** The REST code that comes closest to a plain HTTP status, so that a proxy can count every refusal in one way. */
+function codeFromStatus(status: number): RestCode {
+  if (status === 401 || status === 403) return "key";
+  if (status === 429) return "limit";
+  return status >= 500 ? "db" : "func";
 }
 
 interface Ending {

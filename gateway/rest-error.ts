@@ -11,7 +11,7 @@ export const restCodes = {
   state: "The action does not fit the broadcast's present status.",
   db: "Something the system depends on is away; try again.",
   telegram: "Telegram refused the preview; the message holds its words.",
-  limit: "Too many calls in too short a time; try again a little later.",
+  limit: "Too many calls at once or in too short a time, or more of something than the account may have.",
 } as const;
 
 export type RestCode = keyof typeof restCodes;
@@ -36,10 +36,22 @@ export class RestError extends Error {
   constructor(
     readonly code: RestCode,
     message: string,
-    options: { cause?: unknown } = {},
+    options: { cause?: unknown; retryAfterSeconds?: number | undefined; heldBack?: boolean } = {},
   ) {
     super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 0;
+    this.heldBack = options.heldBack ?? false;
   }
+
+  /** After how long the same call may succeed; 0 where waiting does not help, or nobody can say. */
+  readonly retryAfterSeconds: number;
+  /** Whether its reply is kept back for a moment: its caller asks too much. */
+  readonly heldBack: boolean;
+}
+
+/** A refusal that waiting cures. */
+export function limited(message: string, retryAfterSeconds: number): RestError {
+  return new RestError("limit", message, { retryAfterSeconds, heldBack: true });
 }
 
 /**
@@ -60,6 +72,7 @@ export const restCodeFromReason: Readonly<Record<Reason, RestCode>> = {
   [ErrorReason.UNAVAILABLE]: "db",
   [ErrorReason.TELEGRAM_REFUSED]: "telegram",
   [ErrorReason.RATE_LIMITED]: "limit",
+  [ErrorReason.LIMIT_REACHED]: "limit",
   [ErrorReason.INTERNAL]: "db",
 };
 
@@ -69,10 +82,11 @@ const dependencyAway = "Something the system depends on is away. Please try agai
 /** Turns whatever an RPC, or our own code, threw into the refusal that the caller sees. Nothing internal passes. */
 export function restErrorFrom(error: unknown): RestError {
   if (error instanceof RestError) return error;
-  const { reason, message, field } = reasonFromError(error);
+  const { reason, message, field, retryAfterSeconds } = reasonFromError(error);
   const code = restCodeFromReason[reason];
   if (code === "db") return new RestError("db", dependencyAway, { cause: error });
-  return new RestError(code, inRestNames(message, field), { cause: error });
+  const heldBack = reason === ErrorReason.RATE_LIMITED;
+  return new RestError(code, inRestNames(message, field), { cause: error, retryAfterSeconds, heldBack });
 }
 
 /** Where a request's field and its REST parameter have different names. */

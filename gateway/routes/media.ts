@@ -1,11 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { MediaType } from "#gen/leadcast/campaign/v1/body_pb.ts";
-import { uploadLimitBytes } from "../body.ts";
 import { defineEndpoint, type Endpoint } from "../endpoint.ts";
 import { file } from "../params.ts";
-
-/** An upload is in memory three times at its peak (as it came, as a part, as an RPC): 8 of 50 MB are 1.2 GB. */
-const maxUploadsAtOnce = 8;
 
 const upload = defineEndpoint({
   method: "POST",
@@ -14,8 +10,7 @@ const upload = defineEndpoint({
   summary: "Keep a picture or a video for messages",
   description:
     "Takes a JPEG, PNG or WebP picture up to 10 MB, or an MP4 video up to 50 MB. The ref that comes back goes into `media`, and the type into `media_type`. The same file gives the same ref again.",
-  bodyLimitBytes: uploadLimitBytes,
-  maxAtOnce: maxUploadsAtOnce,
+  isUpload: true,
   params: { file: file("The file, as a part of a multipart body.") },
   data: Type.Object({
     media: Type.String({ description: "The ref of the file." }),
@@ -23,7 +18,7 @@ const upload = defineEndpoint({
   }),
   refusals: {
     func: "The file is missing, too large, or neither of the kinds that are taken, or the account's storage is full.",
-    limit: "Too many uploads run at once; try again a little later.",
+    limit: "Your other uploads still run, or too many run at once: try again a little later.",
   },
   run: async ({ accountId, clients, options }, values) => {
     const content = new Uint8Array(await values.file.arrayBuffer());

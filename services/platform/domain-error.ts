@@ -16,14 +16,17 @@ export class DomainError extends Error {
   constructor(
     readonly reason: Reason,
     message: string,
-    /** `field` is the request's field at fault, as a proto path. */
-    options: { field?: string; cause?: unknown } = {},
+    /** `field` is the request's field at fault, as a proto path; `retryAfterSeconds` only where waiting helps. */
+    options: { field?: string; cause?: unknown; retryAfterSeconds?: number } = {},
   ) {
     super(message, { cause: options.cause });
     this.field = options.field ?? "";
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 0;
   }
 
   readonly field: string;
+  /** After how long the same call may succeed; 0 where waiting does not help, or nobody can say. */
+  readonly retryAfterSeconds: number;
 }
 
 /** The answer for what does not exist and for what belongs to another account: nobody can tell the two apart. */

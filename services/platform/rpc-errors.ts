@@ -15,6 +15,8 @@ export interface CallFailure {
   message: string;
   /** Proto path of the field at fault; empty where there is none. */
   field: string;
+  /** After how many seconds the same call may succeed; absent where waiting does not help, or nobody can say. */
+  retryAfterSeconds?: number;
 }
 
 const codeFromReason: Record<Reason, Code> = {
@@ -31,6 +33,7 @@ const codeFromReason: Record<Reason, Code> = {
   [ErrorReason.UNAVAILABLE]: Code.Unavailable,
   [ErrorReason.TELEGRAM_REFUSED]: Code.FailedPrecondition,
   [ErrorReason.RATE_LIMITED]: Code.ResourceExhausted,
+  [ErrorReason.LIMIT_REACHED]: Code.ResourceExhausted,
   [ErrorReason.INTERNAL]: Code.Internal,
 };
 
@@ -65,7 +68,8 @@ export function connectErrorFromDomain(error: DomainError): ConnectError {
 }
 
 function connectErrorFrom(failure: CallFailure, code: Code, cause: unknown): ConnectError {
-  const info = { reason: failure.reason, field: failure.field };
+  const { reason, field, retryAfterSeconds = 0 } = failure;
+  const info = { reason, field, retryAfterSeconds };
   return new ConnectError(failure.message, code, undefined, [{ desc: ErrorInfoSchema, value: info }], cause);
 }
 
@@ -164,11 +168,15 @@ function fieldPath({ field }: Violation): string {
  * UNAVAILABLE where the service was not reached. The message of anything else is not passed on: it may hold a URL.
  */
 export function reasonFromError(error: unknown): CallFailure {
-  if (error instanceof DomainError) return { reason: error.reason, message: error.message, field: error.field };
+  if (error instanceof DomainError) {
+    const { reason, message, field, retryAfterSeconds } = error;
+    return { reason, message, field, ...wait(retryAfterSeconds) };
+  }
   if (error instanceof ConnectError) {
     const info = error.findDetails(ErrorInfoSchema)[0];
     if (info !== undefined && info.reason !== ErrorReason.UNSPECIFIED) {
-      return { reason: info.reason, message: error.rawMessage, field: info.field };
+      const { reason, field, retryAfterSeconds } = info;
+      return { reason, message: error.rawMessage, field, ...wait(retryAfterSeconds) };
     }
   }
   if (isConnectionFailure(error)) return { reason: ErrorReason.UNAVAILABLE, message: unavailableMessage, field: "" };
@@ -176,4 +184,8 @@ export function reasonFromError(error: unknown): CallFailure {
     return { reason: reasonFromCode[error.code], message: error.rawMessage, field: "" };
   }
   return { reason: ErrorReason.INTERNAL, message: "Something went wrong on our side.", field: "" };
+}
+
+function wait(retryAfterSeconds: number): Pick<CallFailure, "retryAfterSeconds"> {
+  return retryAfterSeconds > 0 ? { retryAfterSeconds } : {};
 }

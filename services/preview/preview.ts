@@ -42,7 +42,7 @@ export async function passOn<T>(call: Promise<T>): Promise<T> {
   try {
     return await call;
   } catch (error) {
-    const { reason, message, field } = reasonFromError(error);
-    throw new DomainError(reason, message, { field, cause: error });
+    const { reason, message, ...rest } = reasonFromError(error);
+    throw new DomainError(reason, message, { ...rest, cause: error });
   }
 }

@@ -212,7 +212,7 @@ function bodyOf(pairs: Pairs): fc.Arbitrary<Shape> {
 }
 
 /** Larger than any form may be. */
-const oversize = { body: new Uint8Array(1024 * 1024 + 1).fill(0x61), contentType: "application/x-www-form-urlencoded" };
+const oversize = { body: new Uint8Array(256 * 1024 + 1).fill(0x61), contentType: "application/x-www-form-urlencoded" };
 
 export function fuzzRequests(session: string, known: KnownIds): fc.Arbitrary<FuzzRequest> {
   const tokens = fc.oneof(

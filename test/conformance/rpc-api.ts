@@ -29,6 +29,7 @@ const codeOf: Partial<Record<Reason, RestCode>> = {
   [ErrorReason.NOT_SET_UP]: "func",
   [ErrorReason.TELEGRAM_REFUSED]: "telegram",
   [ErrorReason.RATE_LIMITED]: "limit",
+  [ErrorReason.LIMIT_REACHED]: "limit",
 };
 
 class Reader {

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { DomainError, ErrorReason, type Reason } from "#services/platform/domain-error.ts";
-import { eventually } from "#test/support/eventually.ts";
 import { endpoints } from "../../gateway/app.ts";
 import { accountId, authorized, envelopeOf, type Replies, setup, token } from "./gateway-world.ts";
 
@@ -226,20 +225,5 @@ describe("the access log", () => {
     expect(text).toMatch(
       /leadcast_gateway_request_duration_seconds_count\{[^}]*route="\/api\/broadcast\/quota.json"[^}]*\} 1/,
     );
-  });
-});
-
-describe("uploads", () => {
-  test("run eight at a time; the next one is told to wait, and may come when one has ended", async () => {
-    const world = setup();
-    const gate = Promise.withResolvers<void>();
-    const upload = (body: ReadableStream<Uint8Array> | string) =>
-      envelopeOf(send(world, "/api/media/upload.json", { method: "POST", headers: authorized, body }));
-    const slow = () => new ReadableStream<Uint8Array>({ pull: (stream) => gate.promise.then(() => stream.close()) });
-    const running = Array.from({ length: 8 }, () => upload(slow()));
-    await eventually(async () => (await upload("x")).error === "limit");
-    gate.resolve();
-    for (const reply of await Promise.all(running)) expect(reply).toMatchObject({ error: "func" });
-    expect(await upload("x")).toMatchObject({ error: "func" });
   });
 });

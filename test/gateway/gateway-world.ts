@@ -2,15 +2,20 @@
 import { create, type DescMessage, type DescMethodUnary, type DescService } from "@bufbuild/protobuf";
 import { type ConnectRouter, createRouterTransport } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
+import { Type } from "@sinclair/typebox";
 import { Registry } from "prom-client";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { trustedProxiesVar } from "#services/platform/client-address.ts";
+import { type Clock, systemClock } from "#services/platform/clock.ts";
+import { readConfig } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
 import type { Metrics } from "#services/platform/metrics.ts";
 import { domainErrorInterceptor } from "#services/platform/rpc-errors.ts";
 import { createGateway } from "../../gateway/app.ts";
 import { createClients } from "../../gateway/clients.ts";
+import { defaultLimits, type Limits } from "../../gateway/limits.ts";
 
 export interface RecordedCall {
   /** Without its service: `StartBroadcast`. */
@@ -19,8 +24,11 @@ export interface RecordedCall {
   readonly requestId: string | null;
 }
 
-/** What an RPC answers: fields of its response, or what it throws. Without one it answers with an empty response. */
-export type Replies = Record<string, object | Error>;
+/** Fields of a response, or what is thrown. */
+type Reply = object | Error;
+
+/** What an RPC answers, to any request or by the request's fields. Without one it answers with an empty response. */
+export type Replies = Record<string, Reply | ((request: never) => Reply | Promise<Reply>)>;
 
 export const token = "session-token-of-account-7";
 export const accountId = 7n;
@@ -39,8 +47,13 @@ export async function envelopeOf(response: Response | Promise<Response>): Promis
 
 export const authorized = { authorization: `Bearer ${token}` };
 
+/** What is kept back for a second elsewhere is kept back for a moment here. */
+const impatient: Clock = { ...systemClock, sleep: (_, signal) => systemClock.sleep(1, signal) };
+
+const Proxies = Type.Object({ TRUSTED_PROXIES: trustedProxiesVar });
+
 /** The session is paid and the account is 7, unless `replies` says otherwise. */
-export function setup(replies: Replies = {}) {
+export function setup(replies: Replies = {}, options: { limits?: Partial<Limits>; trustedProxies?: string } = {}) {
   const calls: RecordedCall[] = [];
   const logged: Record<string, unknown>[] = [];
   const log = createLogger({
@@ -57,7 +70,15 @@ export function setup(replies: Replies = {}) {
     },
   });
   const clients = createClients({ account: transport, campaign: transport, broadcast: transport });
-  const gateway = createGateway({ clients, log, publicUrl: "https://leadcast.example", metrics: bareMetrics() });
+  const gateway = createGateway({
+    clients,
+    log,
+    publicUrl: "https://leadcast.example",
+    metrics: bareMetrics(),
+    limits: { ...defaultLimits, ...options.limits },
+    clock: impatient,
+    trustedProxies: readConfig(Proxies, { TRUSTED_PROXIES: options.trustedProxies }).TRUSTED_PROXIES,
+  });
   const handle = (request: Request) => gateway.handle(request);
   return {
     gateway,
@@ -107,9 +128,10 @@ function addMethod(
   replies: Replies,
   calls: RecordedCall[],
 ): void {
-  router.rpc(method, (request, context) => {
+  router.rpc(method, async (request, context) => {
     calls.push({ rpc: method.name, request: fieldsOf(request), requestId: context.requestHeader.get("x-request-id") });
-    const reply = replies[method.name] ?? {};
+    const told = replies[method.name] ?? {};
+    const reply = typeof told === "function" ? await told(request as never) : told;
     if (reply instanceof Error) throw reply;
     return create(method.output, { ...reply });
   });

@@ -18,6 +18,7 @@ const expected: [keyof typeof ErrorReason, RestCode][] = [
   ["UNAVAILABLE", "db"],
   ["TELEGRAM_REFUSED", "telegram"],
   ["RATE_LIMITED", "limit"],
+  ["LIMIT_REACHED", "limit"],
   ["INTERNAL", "db"],
 ];
 

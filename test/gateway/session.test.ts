@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import type { Client } from "@connectrpc/connect";
 import type { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
+import { defaultLimits } from "../../gateway/limits.ts";
 import { createSessions } from "../../gateway/session.ts";
+import { Strangers } from "../../gateway/strangers.ts";
 import { eventually } from "../support/eventually.ts";
 
 interface Question {
@@ -20,12 +22,11 @@ function setup() {
       return promise;
     },
   } as unknown as Pick<Client<typeof AccountService>, "resolveSession">;
-  const resolve = createSessions(account as Client<typeof AccountService>);
+  const resolve = createSessions(account as Client<typeof AccountService>, defaultLimits, new Strangers(defaultLimits));
   const request = (token: string) => {
     const authorization = `Bearer ${token}`;
-    return resolve(new Request("http://localhost/api", { headers: { authorization } }), {}).then(
-      ({ accountId }) => accountId,
-    );
+    const asking = new Request("http://localhost/api", { headers: { authorization } });
+    return resolve(asking, { address: "203.0.113.5" }, {}).then(({ accountId }) => accountId);
   };
   const untilAsked = (count: number) => eventually(() => asked.length === count);
   return { asked, request, untilAsked };

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/errors/v1/error_info.proto.
  */
 export const file_leadcast_errors_v1_error_info: GenFile = /*@__PURE__*/
-  fileDesc("CiNsZWFkY2FzdC9lcnJvcnMvdjEvZXJyb3JfaW5mby5wcm90bxISbGVhZGNhc3QuZXJyb3JzLnYxIksKCUVycm9ySW5mbxIvCgZyZWFzb24YASABKA4yHy5sZWFkY2FzdC5lcnJvcnMudjEuRXJyb3JSZWFzb24SDQoFZmllbGQYAiABKAkq2gMKC0Vycm9yUmVhc29uEhwKGEVSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEiAKHEVSUk9SX1JFQVNPTl9VTkFVVEhFTlRJQ0FURUQQARIaChZFUlJPUl9SRUFTT05fRk9SQklEREVOEAISIAocRVJST1JfUkVBU09OX1NFU1NJT05fSU5WQUxJRBADEhcKE0VSUk9SX1JFQVNPTl9VTlBBSUQQBBIhCh1FUlJPUl9SRUFTT05fSU5WQUxJRF9BUkdVTUVOVBAFEhoKFkVSUk9SX1JFQVNPTl9OT1RfWU9VUlMQBhIgChxFUlJPUl9SRUFTT05fRkVBVFVSRV9NSVNTSU5HEAcSHAoYRVJST1JfUkVBU09OX1dST05HX1NUQVRFEAgSHQoZRVJST1JfUkVBU09OX0JPRFlfSU5WQUxJRBAJEhsKF0VSUk9SX1JFQVNPTl9OT1RfU0VUX1VQEAoSHAoYRVJST1JfUkVBU09OX1VOQVZBSUxBQkxFEAsSIQodRVJST1JfUkVBU09OX1RFTEVHUkFNX1JFRlVTRUQQDBIdChlFUlJPUl9SRUFTT05fUkFURV9MSU1JVEVEEA0SGQoVRVJST1JfUkVBU09OX0lOVEVSTkFMEA5iBnByb3RvMw");
+  fileDesc("CiNsZWFkY2FzdC9lcnJvcnMvdjEvZXJyb3JfaW5mby5wcm90bxISbGVhZGNhc3QuZXJyb3JzLnYxImgKCUVycm9ySW5mbxIvCgZyZWFzb24YASABKA4yHy5sZWFkY2FzdC5lcnJvcnMudjEuRXJyb3JSZWFzb24SDQoFZmllbGQYAiABKAkSGwoTcmV0cnlfYWZ0ZXJfc2Vjb25kcxgDIAEoBSr6AwoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASIAocRVJST1JfUkVBU09OX1VOQVVUSEVOVElDQVRFRBABEhoKFkVSUk9SX1JFQVNPTl9GT1JCSURERU4QAhIgChxFUlJPUl9SRUFTT05fU0VTU0lPTl9JTlZBTElEEAMSFwoTRVJST1JfUkVBU09OX1VOUEFJRBAEEiEKHUVSUk9SX1JFQVNPTl9JTlZBTElEX0FSR1VNRU5UEAUSGgoWRVJST1JfUkVBU09OX05PVF9ZT1VSUxAGEiAKHEVSUk9SX1JFQVNPTl9GRUFUVVJFX01JU1NJTkcQBxIcChhFUlJPUl9SRUFTT05fV1JPTkdfU1RBVEUQCBIdChlFUlJPUl9SRUFTT05fQk9EWV9JTlZBTElEEAkSGwoXRVJST1JfUkVBU09OX05PVF9TRVRfVVAQChIcChhFUlJPUl9SRUFTT05fVU5BVkFJTEFCTEUQCxIhCh1FUlJPUl9SRUFTT05fVEVMRUdSQU1fUkVGVVNFRBAMEh0KGUVSUk9SX1JFQVNPTl9SQVRFX0xJTUlURUQQDRIZChVFUlJPUl9SRUFTT05fSU5URVJOQUwQDhIeChpFUlJPUl9SRUFTT05fTElNSVRfUkVBQ0hFRBAPYgZwcm90bzM");
 
 /**
  * The typed detail on every error.
@@ -31,6 +31,13 @@ export type ErrorInfo = Message<"leadcast.errors.v1.ErrorInfo"> & {
    * @generated from field: string field = 2;
    */
   field: string;
+
+  /**
+   * After how many seconds the same call may succeed; 0 where waiting does not help, or nobody can say.
+   *
+   * @generated from field: int32 retry_after_seconds = 3;
+   */
+  retryAfterSeconds: number;
 };
 
 /**
@@ -138,7 +145,7 @@ export enum ErrorReason {
   TELEGRAM_REFUSED = 12,
 
   /**
-   * Too many calls in too short a time.
+   * Too many calls in too short a time, or at once: wait as long as retry_after_seconds says.
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 13;
    */
@@ -150,6 +157,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INTERNAL = 14;
    */
   INTERNAL = 14,
+
+  /**
+   * The account has as much of something as it may have; the message says what to do. Waiting does not help.
+   *
+   * @generated from enum value: ERROR_REASON_LIMIT_REACHED = 15;
+   */
+  LIMIT_REACHED = 15,
 }
 
 /**
