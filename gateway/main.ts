@@ -4,6 +4,7 @@ import { ConfigError, portVar, type RpcToken, readConfig, rpcTokensVar, urlVar }
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { createGateway } from "./app.ts";
 import { createClients } from "./clients.ts";
 import { limitsFrom, limitVars } from "./limits.ts";
@@ -11,6 +12,7 @@ import { serveGateway } from "./server.ts";
 
 const Environment = Type.Object({
   GATEWAY_PORT: portVar(8080),
+  CONNECTION_LIMITS: connectionLimitsVar,
   ACCOUNT_URL: urlVar("http://localhost:7001", ["http", "https"]),
   CAMPAIGN_URL: urlVar("http://localhost:7002", ["http", "https"]),
   BROADCAST_URL: urlVar("http://localhost:7003", ["http", "https"]),
@@ -47,7 +49,7 @@ await runProcess({
       trustedProxies: config.TRUSTED_PROXIES,
       limits: limitsFrom(config),
     });
-    const server = await serveGateway({ gateway, port: config.GATEWAY_PORT, log });
+    const server = await serveGateway({ gateway, port: config.GATEWAY_PORT, log, limits: config.CONNECTION_LIMITS });
     onStop("http", () => server.stop());
     announce({ port: server.port });
   },

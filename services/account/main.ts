@@ -11,6 +11,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { createAccountRoutes } from "./routes.ts";
 import { SessionUses } from "./session-uses.ts";
 
@@ -22,6 +23,7 @@ const Config = Type.Object({
   /** False behind a pooler in transaction mode that cannot keep prepared statements. */
   DATABASE_PREPARE: Type.Boolean({ default: true }),
   ACCOUNT_PORT: portVar(7001),
+  CONNECTION_LIMITS: connectionLimitsVar,
   RPC_TOKENS: rpcTokensVar,
 });
 
@@ -45,6 +47,7 @@ await runProcess({
     const server = createRpcServer({
       service,
       port: config.ACCOUNT_PORT,
+      limits: config.CONNECTION_LIMITS,
       routes: createAccountRoutes({ sql, db, uses }),
       services: [AccountService],
       tokens: config.RPC_TOKENS,

@@ -17,6 +17,7 @@ import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createBackground } from "./background.ts";
 import { sendToMyself } from "./previews.ts";
@@ -33,6 +34,7 @@ const Config = Type.Object({
   NATS_URL: Type.String({ minLength: 1 }),
   NATS_REPLICAS: Type.Integer({ minimum: 1, maximum: 5, default: 1 }),
   BROADCAST_PORT: portVar(7003),
+  CONNECTION_LIMITS: connectionLimitsVar,
   DELIVERY_URL: urlVar("http://localhost:7004", ["http", "https"]),
   RPC_TOKENS: rpcTokensVar,
 });
@@ -65,6 +67,7 @@ await runProcess({
     const server = createRpcServer({
       service,
       port: config.BROADCAST_PORT,
+      limits: config.CONNECTION_LIMITS,
       routes: broadcastRoutes({
         sql,
         clock: systemClock,

@@ -17,6 +17,7 @@ import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { createCampaignRoutes, paidMethods } from "./routes.ts";
 
 const service = "campaign";
@@ -27,6 +28,7 @@ const Config = Type.Object({
   /** False behind a pooler in transaction mode that cannot keep prepared statements. */
   DATABASE_PREPARE: Type.Boolean({ default: true }),
   CAMPAIGN_PORT: portVar(7002),
+  CONNECTION_LIMITS: connectionLimitsVar,
   DELIVERY_URL: urlVar("http://localhost:7004", ["http", "https"]),
   RPC_TOKENS: rpcTokensVar,
   SECRET_KEYS: secretKeysVar,
@@ -56,6 +58,7 @@ await runProcess({
     const server = createRpcServer({
       service,
       port: config.CAMPAIGN_PORT,
+      limits: config.CONNECTION_LIMITS,
       routes: createCampaignRoutes({ sql, db, secretBox: createSecretBox(config.SECRET_KEYS), delivery }),
       services: [CampaignService],
       tokens: config.RPC_TOKENS,

@@ -12,6 +12,7 @@ import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createDelivery } from "./delivery.ts";
 
@@ -26,6 +27,7 @@ const Config = Type.Object({
   NATS_REPLICAS: Type.Integer({ minimum: 1, maximum: 5, default: 1 }),
   TELEGRAM_API_ROOT: urlVar(undefined, ["http", "https"]),
   DELIVERY_PORT: portVar(7004),
+  CONNECTION_LIMITS: connectionLimitsVar,
   RPC_TOKENS: rpcTokensVar,
   SECRET_KEYS: secretKeysVar,
   PUBLIC_URL: Type.Optional(urlVar(undefined, ["http", "https"])),
@@ -75,6 +77,7 @@ await runProcess({
     const server = createRpcServer({
       service,
       port: config.DELIVERY_PORT,
+      limits: config.CONNECTION_LIMITS,
       routes: delivery.routes,
       services: [DeliveryService],
       tokens: config.RPC_TOKENS,

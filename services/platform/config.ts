@@ -114,7 +114,8 @@ function convert(schema: TSchema, text: string): Reading {
   }
 }
 
-function parseJson(text: string): Reading {
+/** For values that are JSON; the answer never quotes the text, which may be a secret. */
+export function parseJson(text: string): Reading {
   try {
     return { value: JSON.parse(text) };
   } catch {

@@ -8,7 +8,7 @@ import {
 } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { Code, type ConnectRouter, type ConnectRouterOptions } from "@connectrpc/connect";
 import {
   ServerReflection,
   type ServerReflectionRequest,
@@ -17,6 +17,7 @@ import {
   ServerReflectionResponseSchema,
 } from "#gen/grpc/reflection/v1/reflection_pb.ts";
 import {
+  type ServerReflectionRequest as AlphaRequest,
   ServerReflectionRequestSchema as AlphaRequestSchema,
   ServerReflectionResponseSchema as AlphaResponseSchema,
   ServerReflection as AlphaServerReflection,
@@ -33,7 +34,11 @@ interface FileIndex {
 }
 
 /** Registers grpc.reflection v1 and v1alpha, which answer for the given services. Older tools know only v1alpha. */
-export function registerReflection(router: ConnectRouter, services: readonly DescService[]): void {
+export function registerReflection(
+  router: ConnectRouter,
+  services: readonly DescService[],
+  options: Partial<ConnectRouterOptions> = {},
+): void {
   const index = indexFiles(services);
   const answer = (request: ServerReflectionRequest): ServerReflectionResponse =>
     create(ServerReflectionResponseSchema, {
@@ -41,20 +46,22 @@ export function registerReflection(router: ConnectRouter, services: readonly Des
       originalRequest: request,
       messageResponse: answerFrom(index, services, request),
     });
-  router.service(ServerReflection, {
-    async *serverReflectionInfo(requests) {
+  const current = {
+    async *serverReflectionInfo(requests: AsyncIterable<ServerReflectionRequest>) {
       for await (const request of requests) yield answer(request);
     },
-  });
-  router.service(AlphaServerReflection, {
-    async *serverReflectionInfo(requests) {
+  };
+  const alpha = {
+    async *serverReflectionInfo(requests: AsyncIterable<AlphaRequest>) {
       // The two versions are the same on the wire; only their package differs.
       for await (const request of requests) {
         const same = fromBinary(ServerReflectionRequestSchema, toBinary(AlphaRequestSchema, request));
         yield fromBinary(AlphaResponseSchema, toBinary(ServerReflectionResponseSchema, answer(same)));
       }
     },
-  });
+  };
+  router.service(ServerReflection, current, options);
+  router.service(AlphaServerReflection, alpha, options);
 }
 
 function answerFrom(index: FileIndex, services: readonly DescService[], request: ServerReflectionRequest): Answer {
@@ -94,8 +101,16 @@ function notFound(what: string): Answer {
 function fileAnswer(file: DescFile | undefined, what: string): Answer {
   if (file === undefined) return notFound(what);
   const files = [...withDependencies(file, new Map()).values()];
-  const bytes = files.map(({ proto }) => toBinary(FileDescriptorProtoSchema, create(FileDescriptorProtoSchema, proto)));
-  return { case: "fileDescriptorResponse", value: { fileDescriptorProto: bytes } };
+  return { case: "fileDescriptorResponse", value: { fileDescriptorProto: files.map(bytesOf) } };
+}
+
+const written = new WeakMap<DescFile, Uint8Array<ArrayBuffer>>();
+
+/** Written once: a question without a token must not cost the writing of every schema. */
+function bytesOf(file: DescFile): Uint8Array<ArrayBuffer> {
+  const bytes = written.get(file) ?? toBinary(FileDescriptorProtoSchema, create(FileDescriptorProtoSchema, file.proto));
+  written.set(file, bytes);
+  return bytes;
 }
 
 function withDependencies(file: DescFile, found: Map<string, DescFile>): Map<string, DescFile> {

@@ -9,6 +9,7 @@ import type { RpcToken } from "./config.ts";
 import { createHealth } from "./health.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import { createReadiness, type Readiness } from "./readiness.ts";
 import { registerReflection } from "./reflection.ts";
 import { createAccessLog } from "./rpc-access-log.ts";
 import { createAuthGate, type RequestGate } from "./rpc-auth.ts";
@@ -67,6 +68,8 @@ export interface RpcServer {
 const mebibyte = 1024 * 1024;
 /** Between services on one network, compressing a small reply costs more than it saves. */
 const compressMinBytes = 16 * 1024;
+/** Health and reflection answer without a token, and their questions are a name long. */
+const openMessageBytes = 4 * 1024;
 /** After the hard signal, time for handlers to notice and for peers to read the last frames. */
 const lastWordsMs = 1_000;
 
@@ -76,9 +79,10 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const softStop = new AbortController();
   const hardStop = new AbortController();
   const inFlight = createInFlight();
-  const isReady = async () => !softStop.signal.aborted && (await readiness(options));
+  const readiness = createReadiness({ check: options.readyCheck ?? (async () => true), log });
+  const isReady = async () => !softStop.signal.aborted && (await readiness.isReady());
   const dispatch = createDispatch({
-    router: createRouter(options, isReady, hardStop.signal),
+    router: createRouter(options, { ...readiness, isReady }, hardStop.signal),
     inFlight,
     isReady,
     metrics: options.metrics,
@@ -130,21 +134,7 @@ function stoppingError(): ConnectError {
   return new ConnectError("The server is stopping; try again.", Code.Unavailable);
 }
 
-async function readiness({ readyCheck, log }: RpcServerOptions): Promise<boolean> {
-  if (readyCheck === undefined) return true;
-  try {
-    return await readyCheck();
-  } catch (error) {
-    log.warn({ err: error }, "the readiness check failed");
-    return false;
-  }
-}
-
-function createRouter(
-  options: RpcServerOptions,
-  isReady: () => Promise<boolean>,
-  shutdownSignal: AbortSignal,
-): ConnectRouter {
+function createRouter(options: RpcServerOptions, readiness: Readiness, shutdownSignal: AbortSignal): ConnectRouter {
   const { log, maxMessageBytes = 4 * mebibyte } = options;
   const accessLog = createAccessLog(log, options.metrics);
   const authenticate = observedGate(createAuthGate(options.tokens), options.observer);
@@ -168,8 +158,10 @@ function createRouter(
     ],
   });
   options.routes(router);
-  router.service(Health, createHealth(options.services, isReady));
-  registerReflection(router, [...options.services, Health, ServerReflection, AlphaServerReflection]);
+  router.service(Health, createHealth(options.services, readiness), { readMaxBytes: openMessageBytes });
+  registerReflection(router, [...options.services, Health, ServerReflection, AlphaServerReflection], {
+    readMaxBytes: openMessageBytes,
+  });
   return router;
 }
 

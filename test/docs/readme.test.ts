@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { readConfig, rpcTokensVar } from "#services/platform/config.ts";
+import { defaultLimits } from "#services/platform/transport/limits.ts";
 import { codeBlocks, localLinks, readDocument, tableRows } from "./markdown.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -59,6 +60,18 @@ describe("README.md", () => {
     const variable = variablesInCode().get(name);
     expect(readers).toEqual([...variable!.readers].sort());
     if (variable!.defaults.size > 0) expect([...variable!.defaults]).toEqual([shown]);
+  });
+
+  test("tells each bound on connections with its default", () => {
+    const told = tableRows(readme, "Bound").flatMap(([names, shown]) => {
+      const values = shown!.split(", ");
+      return names!.split(", ").map((name, index) => [name.replaceAll("`", ""), values[index]]);
+    });
+    const inCode = Object.entries(defaultLimits).map(([name, value]) => [
+      name,
+      value === Number.MAX_SAFE_INTEGER ? "none" : `${value}`,
+    ]);
+    expect(told.sort()).toEqual(inCode.sort());
   });
 
   test("shows service tokens that a process takes", () => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import fc from "fast-check";
 import { ConfigError, portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 
 const key = Buffer.alloc(32, 7).toString("base64");
 const tokens = [{ name: "gateway", secret: "sixteen-chars-ok", allow: ["a.v1.AService/*", "a.v1.BService/Do", "*"] }];
@@ -112,4 +113,24 @@ describe("secretKeysVar", () => {
     const env = { SECRET_KEYS: value };
     expect(problemsOf(() => readConfig(Type.Object({ SECRET_KEYS: secretKeysVar }), env))).toHaveLength(1);
   });
+});
+
+describe("connectionLimitsVar", () => {
+  const read = (text?: string) =>
+    readConfig(Type.Object({ CONNECTION_LIMITS: connectionLimitsVar }), { CONNECTION_LIMITS: text }).CONNECTION_LIMITS;
+
+  test("takes those limits that are given", () => {
+    expect(read()).toEqual({});
+    expect(read('{"connectionsPerAddress": 10, "idleTimeoutMs": 60000}')).toEqual({
+      connectionsPerAddress: 10,
+      idleTimeoutMs: 60_000,
+    });
+  });
+
+  test.each(["[]", "1", "null", "{", '{"conections": 1}', '{"connections": 0}', '{"connections": "1"}'])(
+    "refuses %j, and says what there is",
+    (text) => {
+      expect(() => read(text)).toThrow(/^CONNECTION_LIMITS: .*connectionsPerAddress, connections, /);
+    },
+  );
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "#gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.ts";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { ErrorInfoSchema } from "#gen/leadcast/errors/v1/error_info_pb.ts";
@@ -196,7 +197,7 @@ describe("createRpcServer", () => {
     const healthy = await fetch(`${world.baseUrl}/healthz`);
     expect([healthy.status, await healthy.json()]).toEqual([200, { ready: true }]);
     ready = false;
-    expect((await fetch(`${world.baseUrl}/healthz`)).status).toBe(503);
+    await eventually(async () => (await fetch(`${world.baseUrl}/healthz`)).status === 503);
     await world.client.getAccount({ accountId: 1n });
     const metrics = await (await fetch(`${world.baseUrl}/metrics`)).text();
     expect(metrics).toContain('rpc="leadcast.account.v1.AccountService/GetAccount",code="ok"} 1');
@@ -227,6 +228,22 @@ describe("health", () => {
     expect((await health.check({ service: AccountService.typeName })).status).toBe(Status.NOT_SERVING);
     expect((await failureOf(health.check({ service: "nobody.v1.NoService" }))).code).toBe(Code.NotFound);
     expect(Object.keys((await health.list({})).statuses)).toContain(AccountService.typeName);
+  });
+
+  test("takes 4 KiB, and so does reflection", async () => {
+    await using world = await startAccountServer();
+    const ask = (path: string, body: string) => post(`${world.baseUrl}${path}`, body, { authorization: "" });
+    const long = JSON.stringify({ service: "x".repeat(5_000) });
+    expect(await (await ask("/grpc.health.v1.Health/Check", long)).json()).toMatchObject({
+      code: "resource_exhausted",
+    });
+    const transport = createConnectTransport({ baseUrl: world.baseUrl, httpVersion: "2" });
+    const reflection = createClient(ServerReflection, transport);
+    const questions = (async function* () {
+      yield { host: "x".repeat(5_000) };
+    })();
+    const answers = reflection.serverReflectionInfo(questions)[Symbol.asyncIterator]();
+    expect((await failureOf(answers.next())).code).toBe(Code.ResourceExhausted);
   });
 
   test("tells a watcher when the status changes", async () => {

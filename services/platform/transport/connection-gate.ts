@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { addressBucket } from "../client-address.ts";
 import type { TransportLimits } from "./limits.ts";
 
 /** What the gate needs to know of a connection to let another one go in its place. */
@@ -31,7 +31,7 @@ export function createConnectionGate(limits: TransportLimits): ConnectionGate {
 
   return {
     admit: (connection, address) => {
-      const key = addressKey(address);
+      const key = addressBucket(address);
       const own = byAddress.get(key) ?? new Set();
       if (own.size >= limits.connectionsPerAddress && !makeRoom(own)) return undefined;
       if (all.size >= limits.connections && !makeRoom(all)) return undefined;
@@ -54,15 +54,4 @@ function makeRoom(connections: Set<GatedConnection>): boolean {
     return true;
   }
   return false;
-}
-
-/** Whoever has one IPv6 address has its whole /64, so they count as one. */
-export function addressKey(address: string): string {
-  const plain = address.startsWith("::ffff:") && isIPv4(address.slice(7)) ? address.slice(7) : address;
-  if (!isIPv6(plain)) return plain;
-  const [head = "", tail = ""] = plain.split("%")[0]!.split("::");
-  const front = head === "" ? [] : head.split(":");
-  const back = tail === "" ? [] : tail.split(":");
-  const groups = plain.includes("::") ? [...front, ...Array(8 - front.length - back.length).fill("0"), ...back] : front;
-  return groups.slice(0, 4).join(":");
 }

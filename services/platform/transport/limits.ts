@@ -1,3 +1,5 @@
+import { parsedVar, parseJson, type Reading } from "../config.ts";
+
 /** What a peer may take of a process before it has said anything that makes it known. */
 export interface TransportLimits {
   /** Connections of one address (of a /64 with IPv6); above it the one that waits longest for its peer is closed. */
@@ -41,3 +43,45 @@ export const defaultLimits: TransportLimits = Object.freeze({
   // Balancers keep theirs for 60 s. Whoever closes first must not be the server, or a request is lost on the way.
   idleTimeoutMs: 255_000,
 });
+
+/** The smallest and the largest that each can be set to: below it nothing works, above it nothing is bounded. */
+const ranges: Readonly<Record<keyof TransportLimits, readonly [min: number, max: number]>> = {
+  connectionsPerAddress: [1, 1_000_000],
+  connections: [1, 1_000_000],
+  streamsPerConnection: [1, 10_000],
+  resetsPerSecond: [1, 1_000_000],
+  headerBytes: [1_024, 256 * 1024],
+  headerCount: [10, 1_000],
+  headerTimeoutMs: [100, 600_000],
+  stallTimeoutMs: [100, 600_000],
+  bodyBytes: [1_024, Number.MAX_SAFE_INTEGER],
+  bodyBytesPerSecond: [0, 1_000_000],
+  idleTimeoutMs: [100, 3_600_000],
+};
+
+function isLimit(name: string): name is keyof TransportLimits {
+  return Object.hasOwn(ranges, name);
+}
+
+function parseLimits(text: string): Reading {
+  const json = parseJson(text);
+  if ("wrong" in json) return json;
+  if (typeof json.value !== "object" || json.value === null || Array.isArray(json.value)) {
+    return { wrong: "is not a JSON object" };
+  }
+  for (const [name, value] of Object.entries(json.value)) {
+    if (!isLimit(name)) return { wrong: `has ${JSON.stringify(name.slice(0, 40))}, which is no limit` };
+    const [min, max] = ranges[name];
+    if (!Number.isSafeInteger(value) || value < min || value > max) {
+      return { wrong: `has a ${name} that is no whole number from ${min} to ${max}` };
+    }
+  }
+  return { value: json.value };
+}
+
+/** CONNECTION_LIMITS: a JSON object of those limits that are not to have their default. */
+export const connectionLimitsVar = parsedVar<Partial<TransportLimits>>(
+  `a JSON object of numbers like {"connectionsPerAddress":1000}, whose names are ${Object.keys(ranges).join(", ")}`,
+  parseLimits,
+  {},
+);

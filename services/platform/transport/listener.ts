@@ -6,8 +6,9 @@
  * `Bun.serve` bound connections by address or the time that headers take; `node:http` can, at three times the cost.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { addressBucket } from "../client-address.ts";
 import type { Logger } from "../log.ts";
-import { addressKey, createConnectionGate, type GatedConnection } from "./connection-gate.ts";
+import { createConnectionGate, type GatedConnection } from "./connection-gate.ts";
 import type { Handler } from "./exchange.ts";
 import { Http1Connection } from "./http1-connection.ts";
 import { createHttp2Engine, type Http2Connection } from "./http2-connection.ts";
@@ -137,8 +138,9 @@ function createWelcome(options: WelcomeOptions, connections: Set<Connection>): (
     const serveHttp1 = () => slot.became(new Http1Connection(socket, { handler, limits, log, address }));
     if (http2 === undefined) serveHttp1();
     else {
+      const bucket = addressBucket(address);
       const serveHttp2 = (first: Buffer) => {
-        slot.became(http2.serve(socket, first, { address, reset: () => resets(address) }));
+        slot.became(http2.serve(socket, first, { address, reset: () => resets(bucket) }));
       };
       look(socket, serveHttp1, serveHttp2);
     }
@@ -197,19 +199,18 @@ function look(socket: Socket, serveHttp1: () => void, serveHttp2: (first: Buffer
 }
 
 /** The resets of all connections of an address. An address without any has no entry. */
-function createResetBudgets({ resetsPerSecond }: TransportLimits): (address: string) => boolean {
+function createResetBudgets({ resetsPerSecond }: TransportLimits): (bucket: string) => boolean {
   const budgets = new Map<string, Budget>();
   const perSecond = resetsPerSecond * resetsOfAddress;
   let sweptMs = performance.now();
-  return (address) => {
+  return (bucket) => {
     const nowMs = performance.now();
     if (nowMs - sweptMs > 10_000) {
       sweptMs = nowMs;
       for (const [key, budget] of budgets) if (budget.isFull(nowMs)) budgets.delete(key);
     }
-    const key = addressKey(address);
-    const budget = budgets.get(key) ?? createBudget(perSecond, perSecond * 10);
-    budgets.set(key, budget);
+    const budget = budgets.get(bucket) ?? createBudget(perSecond, perSecond * 10);
+    budgets.set(bucket, budget);
     return budget.take(nowMs);
   };
 }
