@@ -2,6 +2,8 @@
  * How far a broadcast is and how fast it goes. The rate is taken from samples of the counters that this process makes once
  * a second for every open broadcast, so that asking costs nothing extra; nothing else depends on them.
  */
+
+import { DUPLICATE_MESSAGE } from "#services/bot/number.ts";
 import type { Sql } from "#services/database/client.ts";
 import { type Counters, readCounters } from "#services/ledger/counters.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
@@ -142,6 +144,7 @@ const HOLD_MESSAGES: Record<HoldReason, string> = {
   [HoldReason.tokenDead]: "Telegram refuses the bot's token: replace it.",
   [HoldReason.breaker]: "The Bot API does not answer as it should; it is being probed.",
   [HoldReason.operator]: "An operator holds the bot.",
+  [HoldReason.duplicate]: DUPLICATE_MESSAGE,
 };
 
 function laneWait(lane: store.HeldBot): Waiting {

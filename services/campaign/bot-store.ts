@@ -1,8 +1,9 @@
 /** Statements about bots. */
-import { and, eq, sql } from "drizzle-orm";
+import { and, eq, inArray, ne, sql } from "drizzle-orm";
+import { NumberState } from "#services/bot/number.ts";
 import type { Drizzle } from "#services/database/client.ts";
-import { account, bot, lane } from "#services/database/schema/index.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { account, bot, lane, serviceBot } from "#services/database/schema/index.ts";
+import type { HoldReason } from "#services/ledger/send.ts";
 import type { Bot } from "./bot.ts";
 
 /** Drizzle's builder, in a transaction or not. */
@@ -34,9 +35,37 @@ export async function updateBot(db: Queries, { id, ...values }: Bot): Promise<vo
   await db.update(bot).set(values).where(eq(bot.id, id));
 }
 
-/** A lane that stopped because the token was dead goes on with the new one; any other hold stays. */
-export async function deleteDeadTokenLane(db: Queries, botId: number): Promise<void> {
-  await db.delete(lane).where(and(eq(lane.botId, botId), eq(lane.reason, HoldReason.tokenDead)));
+/** Lifts holds that PutBot ends: of a dead token that was replaced, of a duplicate that has a number now. Others stay. */
+export async function deleteLanes(db: Queries, botId: number, reasons: HoldReason[]): Promise<void> {
+  await db.delete(lane).where(and(eq(lane.botId, botId), inArray(lane.reason, reasons)));
+}
+
+/** Whether there are bots whose number is not known yet: any of them may have the one that a call wants. */
+export async function someUnread(db: Queries): Promise<boolean> {
+  const unread = sql.raw(String(NumberState.unread));
+  const rows = await db.select({ id: bot.id }).from(bot).where(sql`${bot.numberState} = ${unread}`).limit(1);
+  return rows.length > 0;
+}
+
+/** Who has a number: a bot, or nobody. */
+export interface NumberHolder {
+  id: number;
+  tokenSealed: string;
+  tokenVersion: number;
+}
+
+export async function selectHolder(db: Queries, number: number, besides: number): Promise<NumberHolder | undefined> {
+  const [row] = await db
+    .select({ id: bot.id, tokenSealed: bot.tokenSealed, tokenVersion: bot.tokenVersion })
+    .from(bot)
+    .where(and(eq(bot.number, number), ne(bot.id, besides)));
+  return row;
+}
+
+/** Held until the transaction ends, so that delivery names another service bot before it or after. */
+export async function isServiceBot(db: Queries, number: number): Promise<boolean> {
+  const [row] = await db.select().from(serviceBot).where(eq(serviceBot.id, 1)).for("share");
+  return row?.number === number;
 }
 
 /** Whether the account has this bot. */

@@ -6,7 +6,7 @@ import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.
 import { SendReason } from "#services/ledger/send.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { callbackAnswer, readUpdate, type UpdateEvent } from "./update.ts";
-import { selectWebhookSecret, updateChatOptedOut } from "./update-store.ts";
+import { selectUpdateBot, updateChatOptedOut } from "./update-store.ts";
 
 export interface UpdateInput {
   botId: number;
@@ -24,10 +24,10 @@ export interface UpdateInput {
  * @returns JSON of the Bot API call that answers the update; empty for none.
  */
 export async function handleUpdate(sql: Sql, { botId, updateJson, webhookSecret }: UpdateInput): Promise<string> {
-  const secret = await selectWebhookSecret(sql, botId);
-  const verified = webhookSecret === undefined || isSecret(webhookSecret, secret);
-  if (secret === undefined || !verified) throw notYours("bot");
-  return await applyEvent(sql, botId, readUpdate(updateJson));
+  const bot = await selectUpdateBot(sql, botId);
+  const verified = webhookSecret === undefined || isSecret(webhookSecret, bot?.secret);
+  if (bot === undefined || !verified) throw notYours("bot");
+  return await applyEvent(sql, bot.botIds, readUpdate(updateJson));
 }
 
 /** In constant time: digests have one length. An empty stored secret, which no bot of ours has, opens to nobody. */
@@ -40,18 +40,18 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
-async function applyEvent(sql: Sql, botId: number, event: UpdateEvent): Promise<string> {
+async function applyEvent(sql: Sql, botIds: number[], event: UpdateEvent): Promise<string> {
   switch (event.kind) {
     case "unsubscribe": {
       const { callbackId, campaignId, chatId } = event;
-      const confirmed = await optOut(sql, { botId, campaignId, chatId });
+      const confirmed = await optOut(sql, { botIds, campaignId, chatId });
       return callbackAnswer(callbackId, { confirmed });
     }
     case "otherButton":
       noteChange({ changes: 0 });
       return callbackAnswer(event.callbackId, { confirmed: false });
     case "reachability":
-      await retryCollisions(() => applyFact(sql, factOf(event, botId)));
+      await retryCollisions(() => applyFact(sql, factOf(event, botIds)));
       return "";
     case "none":
       noteChange({ changes: 0 });
@@ -62,15 +62,15 @@ async function applyEvent(sql: Sql, botId: number, event: UpdateEvent): Promise<
 }
 
 /** An update that does not say when it happened, which Telegram never sends, is a report of this moment. */
-function factOf(event: Extract<UpdateEvent, { kind: "reachability" }>, botId: number): ReachabilityFact {
+function factOf(event: Extract<UpdateEvent, { kind: "reachability" }>, botIds: number[]): ReachabilityFact {
   const { chatId, reachable, atSeconds, updateId } = event;
   const unreachable = reachable ? SendReason.none : SendReason.blocked;
-  if (atSeconds === null) return { botIds: [botId], chatId, unreachable, atUs: null, updateId: null };
-  return { botIds: [botId], chatId, unreachable, atUs: atSeconds * 1_000_000, updateId };
+  if (atSeconds === null) return { botIds, chatId, unreachable, atUs: null, updateId: null };
+  return { botIds, chatId, unreachable, atUs: atSeconds * 1_000_000, updateId };
 }
 
 /** @returns false if the button was not one of ours. */
-async function optOut(sql: Sql, tap: { botId: number; campaignId: number; chatId: number }): Promise<boolean> {
+async function optOut(sql: Sql, tap: { botIds: number[]; campaignId: number; chatId: number }): Promise<boolean> {
   return (await sql.begin(async (tx) => {
     const changes = await updateChatOptedOut(tx, tap);
     noteChange({ object: { kind: "campaign", id: String(tap.campaignId) }, changes: changes ?? 0 });

@@ -18,7 +18,9 @@ import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
+import { readNumbers } from "./read-numbers.ts";
 import { createCampaignRoutes, paidMethods } from "./routes.ts";
+import { StartTasks } from "./start-tasks.ts";
 
 const service = "campaign";
 const log = createLogger({ service });
@@ -55,11 +57,13 @@ await runProcess({
     onStop("database", close);
     const auditor = createAuditor({ sql, clock: systemClock, log });
     onStop("audit log", auditor.flush);
+    const secretBox = createSecretBox(config.SECRET_KEYS);
+    const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
     const server = createRpcServer({
       service,
       port: config.CAMPAIGN_PORT,
       limits: config.CONNECTION_LIMITS,
-      routes: createCampaignRoutes({ sql, db, secretBox: createSecretBox(config.SECRET_KEYS), delivery }),
+      routes: createCampaignRoutes({ sql, db, secretBox, delivery, onUnread: () => tasks.wake() }),
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
       log,
@@ -70,6 +74,8 @@ await runProcess({
       maxMessageBytes,
     });
     await server.start();
+    tasks.wake();
+    onStop("start tasks", () => tasks.stop());
     onStop("server", server.stop);
     announce({ port: server.port });
   },

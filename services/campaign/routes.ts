@@ -53,7 +53,9 @@ export interface CampaignRoutesOptions {
   /** Seals and opens bots' tokens. */
   secretBox: SecretBox;
   /** The only one to call the Bot API. */
-  delivery: PreviewClient & Pick<Client<typeof DeliveryService>, "setWebhook">;
+  delivery: PreviewClient & Pick<Client<typeof DeliveryService>, "setWebhook" | "checkToken">;
+  /** Called where a PutBot met bots whose number is not known yet. */
+  onUnread: () => void;
 }
 
 /** What customers call: refused for an account that has not paid. The platform's own calls go on for it. */
@@ -82,10 +84,11 @@ export function createCampaignRoutes(options: CampaignRoutesOptions): (router: C
   };
 }
 
-function campaignHandlers({ sql, db, secretBox, delivery }: CampaignRoutesOptions): Handlers {
+function campaignHandlers(options: CampaignRoutesOptions): Handlers {
+  const { sql, db, delivery } = options;
   return {
     putBot: async ({ bot, setWebhook }) => {
-      const stored = await putBot({ sql, db, secretBox }, botFromMessage(bot!));
+      const stored = await putBot(options, botFromMessage(bot!));
       if (setWebhook) await passOn(delivery.setWebhook({ botId: BigInt(stored.id) }));
       return create(PutBotResponseSchema, { bot: botToMessage(stored) });
     },

@@ -1,10 +1,21 @@
 /** Statements about updates. Raw: they carry people's data, which drizzle puts into its errors. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 
-/** What Telegram sends back with a bot's updates; undefined for an unknown bot. */
-export async function selectWebhookSecret(sql: Sql, botId: number): Promise<string | undefined> {
-  const [row] = await sql<{ secret: string }[]>`SELECT webhook_secret AS secret FROM bot WHERE id = ${botId}`;
-  return row?.secret;
+/** What decides about a bot's updates. */
+export interface UpdateBot {
+  /** What Telegram sends back with them. */
+  secret: string;
+  /** The bot, and with a duplicate the one that has its number: Telegram may still send that one's updates here. */
+  botIds: number[];
+}
+
+/** Undefined for an unknown bot. */
+export async function selectUpdateBot(sql: Sql, botId: number): Promise<UpdateBot | undefined> {
+  const [row] = await sql<UpdateBot[]>`
+    SELECT b.webhook_secret AS secret, b.id || ARRAY(SELECT h.id FROM bot h
+      WHERE b.number IS NULL AND h.number = ANY(b.former_numbers)) AS "botIds"
+    FROM bot b WHERE b.id = ${botId}`;
+  return row;
 }
 
 /**
@@ -13,10 +24,10 @@ export async function selectWebhookSecret(sql: Sql, botId: number): Promise<stri
  */
 export async function updateChatOptedOut(
   tx: TransactionSql,
-  { botId, campaignId, chatId }: { botId: number; campaignId: number; chatId: number },
+  { botIds, campaignId, chatId }: { botIds: number[]; campaignId: number; chatId: number },
 ): Promise<number | undefined> {
   const [row] = await tx<{ changed: number }[]>`
-    WITH own AS (SELECT id FROM campaign WHERE id = ${campaignId} AND bot_id = ${botId}),
+    WITH own AS (SELECT id FROM campaign WHERE id = ${campaignId} AND bot_id = ANY(${botIds}::bigint[])),
     changed AS (
       UPDATE lead l SET opted_out = true FROM own
       WHERE l.campaign_id = own.id AND l.chat_id = ${chatId} AND NOT l.opted_out

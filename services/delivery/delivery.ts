@@ -3,6 +3,8 @@ import { randomUUID } from "node:crypto";
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { NatsConnection } from "nats";
 import { Counter, Gauge, type Registry } from "prom-client";
+import { takeServiceNumber } from "#services/bot/duplicate.ts";
+import { numberOfToken } from "#services/bot/number.ts";
 import type { Sql } from "#services/database/client.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
@@ -71,6 +73,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   const onError = (error: unknown) => log.error({ err: error }, "delivery: will be tried again");
   const jsm = await nc.jetstreamManager();
   await ensureStream(jsm, stream);
+  await nameServiceBot(options);
   const restores = new RestoreGuard(sql);
   let restored = await restores.check();
   if (restored) log.error(RESTORED);
@@ -183,6 +186,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
       clock,
       databaseClock,
       openToken,
+      secretBox: options.secretBox,
       publicUrl: options.publicUrl,
       jsm,
       stream,
@@ -197,6 +201,14 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
       return stopped;
     },
   };
+}
+
+/** The number of the bot that sends previews is nobody else's: a bot that had it is held, and named. */
+async function nameServiceBot({ sql, serviceBotToken, log }: DeliveryOptions): Promise<void> {
+  const number = numberOfToken(serviceBotToken);
+  if (number === undefined) return;
+  const botId = await takeServiceNumber(sql, number);
+  if (botId !== undefined) log.error({ botId }, "SERVICE_BOT_TOKEN has the number of this bot: it is held");
 }
 
 /** Decrypted tokens by sealed text: a replaced token is sealed anew, so an entry is never stale. */

@@ -1,12 +1,13 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { recordOutside } from "#services/audit/record.ts";
+import { type CheckTokenOptions, checkToken } from "./check-token.ts";
 import { type OperationsOptions, operations } from "./operations.ts";
 import { createPreviews, type PreviewOptions } from "./previews.ts";
 import { setWebhook, type WebhookOptions } from "./webhooks.ts";
 
 export function deliveryRoutes(
-  options: PreviewOptions & WebhookOptions & OperationsOptions,
+  options: PreviewOptions & WebhookOptions & CheckTokenOptions & OperationsOptions,
 ): (router: ConnectRouter) => void {
   const sendPreview = createPreviews(options);
   return (router) => {
@@ -20,6 +21,7 @@ export function deliveryRoutes(
         await recordOutside(options.sql, () => setWebhook(options, Number(botId)));
         return {};
       },
+      checkToken: async ({ tokenSealed }) => ({ state: await checkToken(options, tokenSealed) }),
     });
   };
 }

@@ -77,7 +77,15 @@ export const SendReason = {
 export type SendReason = (typeof SendReason)[keyof typeof SendReason];
 
 /** Why a bot's lane stands still. */
-export const HoldReason = { none: 0, rateLimited: 1, tokenDead: 2, breaker: 3, operator: 4 } as const;
+export const HoldReason = {
+  none: 0,
+  rateLimited: 1,
+  tokenDead: 2,
+  breaker: 3,
+  operator: 4,
+  /** Another row has this bot's number; 5 and 6 are kept free. */
+  duplicate: 7,
+} as const;
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason];
 
 /** The bot id under which `lane` holds every bot. */

@@ -46,7 +46,7 @@ const allowed: Record<string, string[]> = {
       "watchBroadcast",
     ]),
   ],
-  campaign: rpcs(DeliveryService, ["sendPreview", "setWebhook"]),
+  campaign: rpcs(DeliveryService, ["sendPreview", "setWebhook", "checkToken"]),
   broadcast: rpcs(DeliveryService, ["sendPreview"]),
 };
 

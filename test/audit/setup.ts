@@ -98,6 +98,7 @@ export async function setup() {
       api: createBotApi({ apiRoot: sandbox.sandbox.url, timeoutMs: 5_000 }),
       serviceBotToken: "7000999:token-of-the-service-bot-in-tests",
       clock: systemClock,
+      secretBox,
       openToken: (botId, sealed) => secretBox.decrypt(sealed, botTokenContext(botId)),
       publicUrl: "http://127.0.0.1:1",
       jsm,
@@ -108,7 +109,7 @@ export async function setup() {
   const account = await serve(AccountService, createAccountRoutes(own));
   const campaign = await serve(
     CampaignService,
-    createCampaignRoutes({ sql, db: own.db, secretBox, delivery: deliveryOf("campaign") }),
+    createCampaignRoutes({ sql, db: own.db, secretBox, delivery: deliveryOf("campaign"), onUnread: () => {} }),
   );
   const broadcast = await serve(
     BroadcastService,

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { HoldReason } from "#services/ledger/send.ts";
+import { freshBotToken, otherTokenOf } from "#test/support/bot-token.ts";
 import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
-import { createWorld, token, type World } from "./setup.ts";
+import { createWorld, type World } from "./setup.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -35,18 +36,19 @@ async function laneReason(botId: bigint): Promise<number | undefined> {
 describe("PutBot", () => {
   test("seals the token for this bot, and shows it to nobody", async () => {
     const { accountId } = await world.customer();
+    const token = freshBotToken();
 
     const { bot } = await world.client.putBot({ bot: { accountId, token, username: "a_bot" } });
 
     expect(bot).toMatchObject({ accountId, token: "", username: "a_bot", messagesPerSecond: 30 });
     const row = await rowOf(bot!.id);
-    expect(row.token_sealed).not.toContain("first-token");
+    expect(row.token_sealed).not.toContain(token.split(":")[1]!);
     expect(world.secretBox.decrypt(row.token_sealed, `bot:${bot!.id}`)).toBe(token);
     expect(row.webhook_secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
   });
 
   test("keeps the token, its version and the webhook's secret when the token is left out or the same", async () => {
-    const { accountId, botId } = await world.customer();
+    const { accountId, botId, token } = await world.customer();
     const before = await rowOf(botId);
 
     await world.client.putBot({ bot: { id: botId, accountId, username: "renamed", messagesPerSecond: 100 } });
@@ -56,26 +58,27 @@ describe("PutBot", () => {
   });
 
   test("sets a lane going that stopped on a dead token, and no other", async () => {
-    const { accountId, botId } = await world.customer();
+    const { accountId, botId, token } = await world.customer();
+    const [second, third] = [otherTokenOf(token), otherTokenOf(token)];
     const replace = (newToken: string) =>
       world.client.putBot({ bot: { id: botId, accountId, username: "b", token: newToken } });
 
     await stopLane(botId, HoldReason.tokenDead);
     await replace(token);
     expect(await laneReason(botId)).toBe(HoldReason.tokenDead);
-    await replace("1001:second");
+    await replace(second);
     expect(await laneReason(botId)).toBeUndefined();
     await stopLane(botId, HoldReason.operator);
-    await replace("1001:third");
+    await replace(third);
 
     expect(await laneReason(botId)).toBe(HoldReason.operator);
     const row = await rowOf(botId);
     expect(row.token_version).toBe(3);
-    expect(world.secretBox.decrypt(row.token_sealed, `bot:${botId}`)).toBe("1001:third");
+    expect(world.secretBox.decrypt(row.token_sealed, `bot:${botId}`)).toBe(third);
   });
 
   test("takes a token in where the stored one can no longer be opened", async () => {
-    const { accountId, botId } = await world.customer();
+    const { accountId, botId, token } = await world.customer();
     await world.sql`UPDATE bot SET token_sealed = 'v1:lost:AAAA' WHERE id = ${Number(botId)}`;
 
     await world.client.putBot({ bot: { id: botId, accountId, token } });
@@ -89,7 +92,18 @@ describe("PutBot", () => {
     const { accountId } = await world.customer();
 
     expect(await failureOf(world.client.putBot({ bot: { accountId } }))).toMatchObject({ field: "bot.token" });
-    for (const bad of ["1001:se cret", "../../evil", "1001:a/b", "1001:ü"]) {
+    for (const bad of [
+      "1001:se cret",
+      "../../evil",
+      "1001:a/b",
+      "1001:ü",
+      "1001",
+      "1001:",
+      "01001:a",
+      "0:a",
+      "x1:a",
+      `${2 ** 60}:a`,
+    ]) {
       const failure = await failureOf(world.client.putBot({ bot: { accountId, token: bad } }));
       expect(failure).toMatchObject({ reason: 5, field: "bot.token" });
       expect(failure.message).not.toContain(bad);
@@ -97,7 +111,7 @@ describe("PutBot", () => {
   });
 
   test("never moves a bot to another account", async () => {
-    const { botId } = await world.customer();
+    const { botId, token } = await world.customer();
     const { accountId } = await world.customer();
     const before = await rowOf(botId);
 
@@ -106,12 +120,15 @@ describe("PutBot", () => {
   });
 
   test("answers NOT_YOURS for an account that does not exist", async () => {
-    expect(await reasonOf(world.client.putBot({ bot: { accountId: 999_999n, token } }))).toBe("NOT_YOURS");
+    expect(await reasonOf(world.client.putBot({ bot: { accountId: 999_999n, token: freshBotToken() } }))).toBe(
+      "NOT_YOURS",
+    );
   });
 
   test("makes a bot once, however many calls bring it at the same time", async () => {
     const { accountId } = await world.customer();
     const id = 4_000_000n;
+    const token = freshBotToken();
 
     const calls = Array.from({ length: 10 }, () => world.client.putBot({ bot: { id, accountId, token } }));
     await Promise.all(calls);
@@ -121,7 +138,7 @@ describe("PutBot", () => {
   });
 
   test("has delivery set the webhook only when it is asked to", async () => {
-    const { accountId, botId } = await world.customer();
+    const { accountId, botId, token } = await world.customer();
 
     await world.client.putBot({ bot: { id: botId, accountId, token } });
     await world.client.putBot({ bot: { id: botId, accountId, token }, setWebhook: true });

@@ -3,15 +3,19 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { DeliveryService, TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { TOKEN_CHECK_CONTEXT } from "#services/bot/number.ts";
+import { readNumbers } from "#services/campaign/read-numbers.ts";
 import { createCampaignRoutes, paidMethods } from "#services/campaign/routes.ts";
+import { StartTasks } from "#services/campaign/start-tasks.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
-import { createSecretBox } from "#services/platform/secrets.ts";
+import { systemClock } from "#services/platform/clock.ts";
+import { createSecretBox, type SecretBox } from "#services/platform/secrets.ts";
+import { captureLog } from "#test/platform/captured-log.ts";
 import { type AccountRow, insertAccount } from "#test/support/account-rows.ts";
+import { freshBotToken } from "#test/support/bot-token.ts";
 import { createTestDatabase } from "#test/support/postgres.ts";
 import { createServiceTransport } from "#test/support/router-transport.ts";
-
-export const token = "1001:first-token";
 
 /** 2026-01-01 and some seconds. */
 export const at = (seconds: number) => timestampFromMs(1_767_225_600_000 + seconds * 1000);
@@ -20,23 +24,26 @@ export const at = (seconds: number) => timestampFromMs(1_767_225_600_000 + secon
 export async function createWorld() {
   const { url, sql, database, drop } = await createTestDatabase();
   const secretBox = createSecretBox([{ id: "test", key: randomBytes(32) }]);
-  const { asked, delivery } = recordingDelivery();
-  const routes = createCampaignRoutes({ sql, db: database.db, secretBox, delivery });
+  const { asked, delivery, tokenStates } = recordingDelivery(secretBox);
+  const { log, records: logged } = captureLog();
+  const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
+  const routes = createCampaignRoutes({ sql, db: database.db, secretBox, delivery, onUnread: () => tasks.wake() });
   const client = createClient(
     CampaignService,
     createServiceTransport(routes, [paidInterceptor({ sql, methods: paidMethods })]),
   );
 
-  async function bot(accountId: bigint): Promise<bigint> {
+  async function bot(accountId: bigint, token = freshBotToken()): Promise<bigint> {
     return (await client.putBot({ bot: { accountId, token, username: "shop_bot" } })).bot!.id;
   }
 
   /** A customer with a bot and a campaign. */
   async function customer(account: AccountRow = {}) {
     const accountId = BigInt(await insertAccount(sql, account));
-    const botId = await bot(accountId);
+    const token = freshBotToken();
+    const botId = await bot(accountId, token);
     const { campaign } = await client.putCampaign({ campaign: { accountId, botId, name: "Spring", code: "SPR" } });
-    return { accountId, botId, campaignId: campaign!.id };
+    return { accountId, botId, token, campaignId: campaign!.id };
   }
 
   /** One lead through PutLeads. @returns its id. */
@@ -49,11 +56,13 @@ export async function createWorld() {
     return (await client.putLeads({ accountId, campaignId, leads })).leadIds[0]!;
   }
 
-  return { url, sql, client, secretBox, asked, drop, customer, bot, lead };
+  return { url, sql, client, secretBox, asked, tokenStates, tasks, logged, drop, customer, bot, lead };
 }
 
 /** Delivery as campaign sees it: does what it is asked, and keeps what that was. */
-function recordingDelivery() {
+function recordingDelivery(secretBox: SecretBox) {
+  /** What the Bot API says of tokens; of others that it knows them. */
+  const tokenStates = new Map<string, TokenState>();
   const asked: ({ webhookOf: bigint } | { previewTo: bigint; text: string; button: string; link: string })[] = [];
   const transport = createRouterTransport(({ service }) => {
     service(DeliveryService, {
@@ -61,13 +70,16 @@ function recordingDelivery() {
         asked.push({ webhookOf: botId });
         return {};
       },
+      checkToken: ({ tokenSealed }) => ({
+        state: tokenStates.get(secretBox.decrypt(tokenSealed, TOKEN_CHECK_CONTEXT)) ?? TokenState.ALIVE,
+      }),
       sendPreview: ({ chatId, text, button, link }) => {
         asked.push({ previewTo: chatId, text, button, link });
         return {};
       },
     });
   });
-  return { asked, delivery: createClient(DeliveryService, transport) };
+  return { asked, tokenStates, delivery: createClient(DeliveryService, transport) };
 }
 
 export type World = Awaited<ReturnType<typeof createWorld>>;

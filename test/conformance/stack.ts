@@ -177,7 +177,13 @@ async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]
   const campaign = openDatabase("campaign");
   const campaignUrl = await serve(
     CampaignService,
-    createCampaignRoutes({ sql: campaign.sql, db: campaign.db, secretBox, delivery: deliveryFor("campaign") }),
+    createCampaignRoutes({
+      sql: campaign.sql,
+      db: campaign.db,
+      secretBox,
+      delivery: deliveryFor("campaign"),
+      onUnread: () => {},
+    }),
     [paidInterceptor({ sql: campaign.sql, methods: paidMethods, clock: databaseClock })],
     mediaMessageBytes,
   );

@@ -770,7 +770,9 @@ export const UploadMediaResponseSchema: GenMessage<UploadMediaResponse> = /*@__P
  */
 export const CampaignService: GenService<{
   /**
-   * Creates or replaces a bot by id. A replaced token sets a stopped lane going again.
+   * Creates or replaces a bot by id. A replaced token sets a stopped lane going again. A bot is the number in its token:
+   * another one is INVALID_ARGUMENT for a bot that has one, and one that is connected already is WRONG_STATE, whoever has
+   * it, unless Telegram refuses that one's token and knows the new one. UNAVAILABLE while numbers of stored bots are read.
    *
    * @generated from rpc leadcast.campaign.v1.CampaignService.PutBot
    */

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/delivery/v1/delivery_service.proto.
  */
 export const file_leadcast_delivery_v1_delivery_service: GenFile = /*@__PURE__*/
-  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlIjUKEVNldFdlYmhvb2tSZXF1ZXN0EiAKBmJvdF9pZBgBIAEoA0IQukgNIgsY/////////w8gACIUChJTZXRXZWJob29rUmVzcG9uc2UiTQoOSG9sZEJvdFJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKB21lc3NhZ2UYAiABKAlCCLpIBXIDGP8BIhEKD0hvbGRCb3RSZXNwb25zZSIrCg5Ib2xkQWxsUmVxdWVzdBIZCgdtZXNzYWdlGAEgASgJQgi6SAVyAxj/ASIRCg9Ib2xkQWxsUmVzcG9uc2UiMgoOUmVsZWFzZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DygAIhEKD1JlbGVhc2VSZXNwb25zZSKJAQoETGFuZRIOCgZib3RfaWQYASABKAMSMAoGcmVhc29uGAIgASgOMiAubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZFJlYXNvbhIPCgdtZXNzYWdlGAMgASgJEi4KCnVudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhIKEExpc3RMYW5lc1JlcXVlc3QiPgoRTGlzdExhbmVzUmVzcG9uc2USKQoFbGFuZXMYASADKAsyGi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MYW5lIpYBCgVMZWFzZRIvCgRyb2xlGAEgASgOMiEubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVwbGljYVJvbGUSDQoFc2hhcmQYAiABKAUSDQoFb3duZXIYAyABKAkSDQoFZmVuY2UYBCABKAMSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhMKEUxpc3RMZWFzZXNSZXF1ZXN0IkEKEkxpc3RMZWFzZXNSZXNwb25zZRIrCgZsZWFzZXMYASADKAsyGy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MZWFzZSIWChRSZWJ1aWxkU3RyZWFtUmVxdWVzdCIXChVSZWJ1aWxkU3RyZWFtUmVzcG9uc2UiLAoUQWNjZXB0UmVzdG9yZVJlcXVlc3QSFAoMbm90aGluZ19sb3N0GAEgASgIIiwKFUFjY2VwdFJlc3RvcmVSZXNwb25zZRITCgt1bmNvbmZpcm1lZBgBIAEoAyqWAQoKSG9sZFJlYXNvbhIbChdIT0xEX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGEhPTERfUkVBU09OX1JBVEVfTElNSVRFRBABEhoKFkhPTERfUkVBU09OX1RPS0VOX0RFQUQQAhIXChNIT0xEX1JFQVNPTl9CUkVBS0VSEAMSGAoUSE9MRF9SRUFTT05fT1BFUkFUT1IQBCpeCgtSZXBsaWNhUm9sZRIcChhSRVBMSUNBX1JPTEVfVU5TUEVDSUZJRUQQABIWChJSRVBMSUNBX1JPTEVfUkVMQVkQARIZChVSRVBMSUNBX1JPTEVfREVMSVZFUlkQAjKZBwoPRGVsaXZlcnlTZXJ2aWNlEmIKC1NlbmRQcmV2aWV3EigubGVhZGNhc3QuZGVsaXZlcnkudjEuU2VuZFByZXZpZXdSZXF1ZXN0GikubGVhZGNhc3QuZGVsaXZlcnkudjEuU2VuZFByZXZpZXdSZXNwb25zZRJkCgpTZXRXZWJob29rEicubGVhZGNhc3QuZGVsaXZlcnkudjEuU2V0V2ViaG9va1JlcXVlc3QaKC5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZXRXZWJob29rUmVzcG9uc2UiA5ACAhJbCgdIb2xkQm90EiQubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEJvdFJlcXVlc3QaJS5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQm90UmVzcG9uc2UiA5ACAhJbCgdIb2xkQWxsEiQubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEFsbFJlcXVlc3QaJS5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQWxsUmVzcG9uc2UiA5ACAhJbCgdSZWxlYXNlEiQubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVsZWFzZVJlcXVlc3QaJS5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWxlYXNlUmVzcG9uc2UiA5ACAhJhCglMaXN0TGFuZXMSJi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGFuZXNSZXF1ZXN0GicubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExhbmVzUmVzcG9uc2UiA5ACARJkCgpMaXN0TGVhc2VzEicubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExlYXNlc1JlcXVlc3QaKC5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGVhc2VzUmVzcG9uc2UiA5ACARJtCg1SZWJ1aWxkU3RyZWFtEioubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVidWlsZFN0cmVhbVJlcXVlc3QaKy5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWJ1aWxkU3RyZWFtUmVzcG9uc2UiA5ACAhJtCg1BY2NlcHRSZXN0b3JlEioubGVhZGNhc3QuZGVsaXZlcnkudjEuQWNjZXB0UmVzdG9yZVJlcXVlc3QaKy5sZWFkY2FzdC5kZWxpdmVyeS52MS5BY2NlcHRSZXN0b3JlUmVzcG9uc2UiA5ACAmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlIjUKEVNldFdlYmhvb2tSZXF1ZXN0EiAKBmJvdF9pZBgBIAEoA0IQukgNIgsY/////////w8gACIUChJTZXRXZWJob29rUmVzcG9uc2UiNQoRQ2hlY2tUb2tlblJlcXVlc3QSIAoMdG9rZW5fc2VhbGVkGAEgASgJQgq6SAdyBRABGIAIIkUKEkNoZWNrVG9rZW5SZXNwb25zZRIvCgVzdGF0ZRgBIAEoDjIgLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlRva2VuU3RhdGUiTQoOSG9sZEJvdFJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKB21lc3NhZ2UYAiABKAlCCLpIBXIDGP8BIhEKD0hvbGRCb3RSZXNwb25zZSIrCg5Ib2xkQWxsUmVxdWVzdBIZCgdtZXNzYWdlGAEgASgJQgi6SAVyAxj/ASIRCg9Ib2xkQWxsUmVzcG9uc2UiMgoOUmVsZWFzZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DygAIhEKD1JlbGVhc2VSZXNwb25zZSKJAQoETGFuZRIOCgZib3RfaWQYASABKAMSMAoGcmVhc29uGAIgASgOMiAubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZFJlYXNvbhIPCgdtZXNzYWdlGAMgASgJEi4KCnVudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhIKEExpc3RMYW5lc1JlcXVlc3QiPgoRTGlzdExhbmVzUmVzcG9uc2USKQoFbGFuZXMYASADKAsyGi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MYW5lIpYBCgVMZWFzZRIvCgRyb2xlGAEgASgOMiEubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVwbGljYVJvbGUSDQoFc2hhcmQYAiABKAUSDQoFb3duZXIYAyABKAkSDQoFZmVuY2UYBCABKAMSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhMKEUxpc3RMZWFzZXNSZXF1ZXN0IkEKEkxpc3RMZWFzZXNSZXNwb25zZRIrCgZsZWFzZXMYASADKAsyGy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MZWFzZSIWChRSZWJ1aWxkU3RyZWFtUmVxdWVzdCIXChVSZWJ1aWxkU3RyZWFtUmVzcG9uc2UiLAoUQWNjZXB0UmVzdG9yZVJlcXVlc3QSFAoMbm90aGluZ19sb3N0GAEgASgIIiwKFUFjY2VwdFJlc3RvcmVSZXNwb25zZRITCgt1bmNvbmZpcm1lZBgBIAEoAypWCgpUb2tlblN0YXRlEhsKF1RPS0VOX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVE9LRU5fU1RBVEVfQUxJVkUQARIUChBUT0tFTl9TVEFURV9ERUFEEAIqsQEKCkhvbGRSZWFzb24SGwoXSE9MRF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhIT0xEX1JFQVNPTl9SQVRFX0xJTUlURUQQARIaChZIT0xEX1JFQVNPTl9UT0tFTl9ERUFEEAISFwoTSE9MRF9SRUFTT05fQlJFQUtFUhADEhgKFEhPTERfUkVBU09OX09QRVJBVE9SEAQSGQoVSE9MRF9SRUFTT05fRFVQTElDQVRFEAcqXgoLUmVwbGljYVJvbGUSHAoYUkVQTElDQV9ST0xFX1VOU1BFQ0lGSUVEEAASFgoSUkVQTElDQV9ST0xFX1JFTEFZEAESGQoVUkVQTElDQV9ST0xFX0RFTElWRVJZEAIy/wcKD0RlbGl2ZXJ5U2VydmljZRJiCgtTZW5kUHJldmlldxIoLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVxdWVzdBopLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVzcG9uc2USZAoKU2V0V2ViaG9vaxInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNldFdlYmhvb2tSZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuU2V0V2ViaG9va1Jlc3BvbnNlIgOQAgISZAoKQ2hlY2tUb2tlbhInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkNoZWNrVG9rZW5SZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuQ2hlY2tUb2tlblJlc3BvbnNlIgOQAgESWwoHSG9sZEJvdBIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRCb3RSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEJvdFJlc3BvbnNlIgOQAgISWwoHSG9sZEFsbBIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRBbGxSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEFsbFJlc3BvbnNlIgOQAgISWwoHUmVsZWFzZRIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlbGVhc2VSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVsZWFzZVJlc3BvbnNlIgOQAgISYQoJTGlzdExhbmVzEiYubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExhbmVzUmVxdWVzdBonLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMYW5lc1Jlc3BvbnNlIgOQAgESZAoKTGlzdExlYXNlcxInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMZWFzZXNSZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExlYXNlc1Jlc3BvbnNlIgOQAgESbQoNUmVidWlsZFN0cmVhbRIqLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlYnVpbGRTdHJlYW1SZXF1ZXN0GisubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVidWlsZFN0cmVhbVJlc3BvbnNlIgOQAgISbQoNQWNjZXB0UmVzdG9yZRIqLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkFjY2VwdFJlc3RvcmVSZXF1ZXN0GisubGVhZGNhc3QuZGVsaXZlcnkudjEuQWNjZXB0UmVzdG9yZVJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * Request of SendPreview.
@@ -116,6 +116,48 @@ export const SetWebhookResponseSchema: GenMessage<SetWebhookResponse> = /*@__PUR
   messageDesc(file_leadcast_delivery_v1_delivery_service, 3);
 
 /**
+ * Request of CheckToken.
+ *
+ * @generated from message leadcast.delivery.v1.CheckTokenRequest
+ */
+export type CheckTokenRequest = Message<"leadcast.delivery.v1.CheckTokenRequest"> & {
+  /**
+   * The token, sealed under SECRET_KEYS for this question: it is never sent in clear.
+   *
+   * @generated from field: string token_sealed = 1;
+   */
+  tokenSealed: string;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.CheckTokenRequest.
+ * Use `create(CheckTokenRequestSchema)` to create a new message.
+ */
+export const CheckTokenRequestSchema: GenMessage<CheckTokenRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 4);
+
+/**
+ * Response of CheckToken.
+ *
+ * @generated from message leadcast.delivery.v1.CheckTokenResponse
+ */
+export type CheckTokenResponse = Message<"leadcast.delivery.v1.CheckTokenResponse"> & {
+  /**
+   * What the Bot API says.
+   *
+   * @generated from field: leadcast.delivery.v1.TokenState state = 1;
+   */
+  state: TokenState;
+};
+
+/**
+ * Describes the message leadcast.delivery.v1.CheckTokenResponse.
+ * Use `create(CheckTokenResponseSchema)` to create a new message.
+ */
+export const CheckTokenResponseSchema: GenMessage<CheckTokenResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 5);
+
+/**
  * Request of HoldBot.
  *
  * @generated from message leadcast.delivery.v1.HoldBotRequest
@@ -141,7 +183,7 @@ export type HoldBotRequest = Message<"leadcast.delivery.v1.HoldBotRequest"> & {
  * Use `create(HoldBotRequestSchema)` to create a new message.
  */
 export const HoldBotRequestSchema: GenMessage<HoldBotRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 4);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 6);
 
 /**
  * Response of HoldBot.
@@ -156,7 +198,7 @@ export type HoldBotResponse = Message<"leadcast.delivery.v1.HoldBotResponse"> & 
  * Use `create(HoldBotResponseSchema)` to create a new message.
  */
 export const HoldBotResponseSchema: GenMessage<HoldBotResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 5);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 7);
 
 /**
  * Request of HoldAll.
@@ -177,7 +219,7 @@ export type HoldAllRequest = Message<"leadcast.delivery.v1.HoldAllRequest"> & {
  * Use `create(HoldAllRequestSchema)` to create a new message.
  */
 export const HoldAllRequestSchema: GenMessage<HoldAllRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 6);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 8);
 
 /**
  * Response of HoldAll.
@@ -192,7 +234,7 @@ export type HoldAllResponse = Message<"leadcast.delivery.v1.HoldAllResponse"> & 
  * Use `create(HoldAllResponseSchema)` to create a new message.
  */
 export const HoldAllResponseSchema: GenMessage<HoldAllResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 7);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 9);
 
 /**
  * Request of Release.
@@ -213,7 +255,7 @@ export type ReleaseRequest = Message<"leadcast.delivery.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 8);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 10);
 
 /**
  * Response of Release.
@@ -228,7 +270,7 @@ export type ReleaseResponse = Message<"leadcast.delivery.v1.ReleaseResponse"> & 
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 9);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 11);
 
 /**
  * One bot that may not send now.
@@ -270,7 +312,7 @@ export type Lane = Message<"leadcast.delivery.v1.Lane"> & {
  * Use `create(LaneSchema)` to create a new message.
  */
 export const LaneSchema: GenMessage<Lane> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 10);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 12);
 
 /**
  * Request of ListLanes.
@@ -285,7 +327,7 @@ export type ListLanesRequest = Message<"leadcast.delivery.v1.ListLanesRequest"> 
  * Use `create(ListLanesRequestSchema)` to create a new message.
  */
 export const ListLanesRequestSchema: GenMessage<ListLanesRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 11);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 13);
 
 /**
  * Response of ListLanes.
@@ -306,7 +348,7 @@ export type ListLanesResponse = Message<"leadcast.delivery.v1.ListLanesResponse"
  * Use `create(ListLanesResponseSchema)` to create a new message.
  */
 export const ListLanesResponseSchema: GenMessage<ListLanesResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 12);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 14);
 
 /**
  * Who works on one shard.
@@ -355,7 +397,7 @@ export type Lease = Message<"leadcast.delivery.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 13);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 15);
 
 /**
  * Request of ListLeases.
@@ -370,7 +412,7 @@ export type ListLeasesRequest = Message<"leadcast.delivery.v1.ListLeasesRequest"
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 14);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 16);
 
 /**
  * Response of ListLeases.
@@ -391,7 +433,7 @@ export type ListLeasesResponse = Message<"leadcast.delivery.v1.ListLeasesRespons
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 15);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 17);
 
 /**
  * Request of RebuildStream.
@@ -406,7 +448,7 @@ export type RebuildStreamRequest = Message<"leadcast.delivery.v1.RebuildStreamRe
  * Use `create(RebuildStreamRequestSchema)` to create a new message.
  */
 export const RebuildStreamRequestSchema: GenMessage<RebuildStreamRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 16);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 18);
 
 /**
  * Response of RebuildStream.
@@ -421,7 +463,7 @@ export type RebuildStreamResponse = Message<"leadcast.delivery.v1.RebuildStreamR
  * Use `create(RebuildStreamResponseSchema)` to create a new message.
  */
 export const RebuildStreamResponseSchema: GenMessage<RebuildStreamResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 17);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 19);
 
 /**
  * Request of AcceptRestore.
@@ -442,7 +484,7 @@ export type AcceptRestoreRequest = Message<"leadcast.delivery.v1.AcceptRestoreRe
  * Use `create(AcceptRestoreRequestSchema)` to create a new message.
  */
 export const AcceptRestoreRequestSchema: GenMessage<AcceptRestoreRequest> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 18);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 20);
 
 /**
  * Response of AcceptRestore.
@@ -463,7 +505,41 @@ export type AcceptRestoreResponse = Message<"leadcast.delivery.v1.AcceptRestoreR
  * Use `create(AcceptRestoreResponseSchema)` to create a new message.
  */
 export const AcceptRestoreResponseSchema: GenMessage<AcceptRestoreResponse> = /*@__PURE__*/
-  messageDesc(file_leadcast_delivery_v1_delivery_service, 19);
+  messageDesc(file_leadcast_delivery_v1_delivery_service, 21);
+
+/**
+ * What the Bot API says of a token.
+ *
+ * @generated from enum leadcast.delivery.v1.TokenState
+ */
+export enum TokenState {
+  /**
+   * It did not answer, or not as the Bot API does.
+   *
+   * @generated from enum value: TOKEN_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It knows the token.
+   *
+   * @generated from enum value: TOKEN_STATE_ALIVE = 1;
+   */
+  ALIVE = 1,
+
+  /**
+   * It refuses the token.
+   *
+   * @generated from enum value: TOKEN_STATE_DEAD = 2;
+   */
+  DEAD = 2,
+}
+
+/**
+ * Describes the enum leadcast.delivery.v1.TokenState.
+ */
+export const TokenStateSchema: GenEnum<TokenState> = /*@__PURE__*/
+  enumDesc(file_leadcast_delivery_v1_delivery_service, 0);
 
 /**
  * Why a lane stands still.
@@ -505,13 +581,20 @@ export enum HoldReason {
    * @generated from enum value: HOLD_REASON_OPERATOR = 4;
    */
   OPERATOR = 4,
+
+  /**
+   * Another bot has the same number: until it gets a number of its own by PutBot.
+   *
+   * @generated from enum value: HOLD_REASON_DUPLICATE = 7;
+   */
+  DUPLICATE = 7,
 }
 
 /**
  * Describes the enum leadcast.delivery.v1.HoldReason.
  */
 export const HoldReasonSchema: GenEnum<HoldReason> = /*@__PURE__*/
-  enumDesc(file_leadcast_delivery_v1_delivery_service, 0);
+  enumDesc(file_leadcast_delivery_v1_delivery_service, 1);
 
 /**
  * What a replica does.
@@ -545,7 +628,7 @@ export enum ReplicaRole {
  * Describes the enum leadcast.delivery.v1.ReplicaRole.
  */
 export const ReplicaRoleSchema: GenEnum<ReplicaRole> = /*@__PURE__*/
-  enumDesc(file_leadcast_delivery_v1_delivery_service, 1);
+  enumDesc(file_leadcast_delivery_v1_delivery_service, 2);
 
 /**
  * The only process that calls the Bot API.
@@ -574,6 +657,16 @@ export const DeliveryService: GenService<{
     methodKind: "unary";
     input: typeof SetWebhookRequestSchema;
     output: typeof SetWebhookResponseSchema;
+  },
+  /**
+   * Asks the Bot API whether it knows a token. For PutBot, which takes a number from a row whose token is dead.
+   *
+   * @generated from rpc leadcast.delivery.v1.DeliveryService.CheckToken
+   */
+  checkToken: {
+    methodKind: "unary";
+    input: typeof CheckTokenRequestSchema;
+    output: typeof CheckTokenResponseSchema;
   },
   /**
    * Operators: stops one bot's lane until Release. What is on the wire finishes.
