@@ -45,7 +45,7 @@ function invalid(name: string, must: string): RestError {
   return new RestError("func", `${name} ${must}.`);
 }
 
-function textOf(value: FormValue | undefined, name: string): string {
+function textOf(value: FormValue | undefined, name: string, must = "a text or a number"): string {
   switch (value?.kind) {
     case "text":
       return value.text;
@@ -54,15 +54,17 @@ function textOf(value: FormValue | undefined, name: string): string {
     case "repeated":
       throw invalid(name, "is given more than once");
     case "list":
-      throw invalid(name, "must be one text or number, not a list");
+      throw invalid(name, `must be ${must}, not a list`);
     case "file":
-      throw invalid(name, "must be a text or a number, not a file");
+      throw invalid(name, `must be ${must}, not a file`);
     case "other":
-      throw invalid(name, `must be a text or a number, not ${value.what}`);
+      throw invalid(name, `must be ${must}, not ${value.what}`);
     default:
       return value satisfies never;
   }
 }
+
+const aNumber = "a whole number in digits";
 
 /** Digits and nothing else: no sign, space, exponent, hex or separator, and nothing past 2^53 − 1. */
 function wholeNumber(text: string, name: string, minimum: number, maximum: number): number {
@@ -76,7 +78,7 @@ export function id(description: string): Param<bigint> {
   return {
     schema: Type.Integer({ description, minimum: 1, maximum: maxId, examples: [5] }),
     required: true,
-    read: (value, name) => BigInt(wholeNumber(textOf(value, name), name, 1, maxId)),
+    read: (value, name) => BigInt(wholeNumber(textOf(value, name, aNumber), name, 1, maxId)),
   };
 }
 
@@ -85,7 +87,7 @@ export function integer(description: string, bounds: { minimum: number; maximum:
   return {
     schema: Type.Integer({ description, ...bounds }),
     required: true,
-    read: (value, name) => wholeNumber(textOf(value, name), name, bounds.minimum, bounds.maximum),
+    read: (value, name) => wholeNumber(textOf(value, name, aNumber), name, bounds.minimum, bounds.maximum),
   };
 }
 
@@ -107,8 +109,9 @@ export function text(description: string, documented: { maxLength?: number } = {
     required: true,
     read: (value, name) => {
       const given = textOf(value, name);
-      if (given.isWellFormed() && !given.includes("\0")) return given;
-      throw invalid(name, "holds a NUL character or bytes that are not UTF-8: send it as UTF-8 text");
+      if (given.includes("\0")) throw invalid(name, "holds a NUL character: remove it");
+      if (given.isWellFormed()) return given;
+      throw invalid(name, "holds half a character: send whole ones, in UTF-8");
     },
   };
 }
@@ -123,7 +126,7 @@ export function campaignIds(description: string): Param<bigint[]> {
     isList: true,
     read: (value, name) => {
       if (value?.kind === "repeated") throw invalid(name, `is given more than once: write ${name}=1,2`);
-      const items = value?.kind === "list" ? value.items : itemsOf(textOf(value, name));
+      const items = value?.kind === "list" ? value.items : itemsOf(textOf(value, name, "a list of ids"));
       if (items.length > maxCampaigns) throw invalid(name, `must hold at most ${maxCampaigns} ids`);
       return items.map((item) => BigInt(wholeNumber(item, `every id in ${name}`, 1, maxId)));
     },

@@ -143,6 +143,8 @@ function createRouter(options: RpcServerOptions, readiness: Readiness, shutdownS
     compressMinBytes,
     readMaxBytes: maxMessageBytes,
     writeMaxBytes: maxMessageBytes,
+    // A field that nobody knows may have been meant to narrow what is chosen: `campaigns` for `campaignIds` would be all.
+    jsonOptions: { ignoreUnknownFields: false },
     shutdownSignal,
     requestGate: (context) => {
       accessLog.watch(context);

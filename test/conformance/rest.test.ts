@@ -156,12 +156,14 @@ describe("contract 3, forms of requests", () => {
       ["GET", "/api/broadcast/start.json"],
       ["DELETE", "/api/broadcast/list.json"],
       ["POST", "/api/broadcast/list.json"],
-      ["GET", "/api/broadcast/list"],
     ] as const) {
       const reply = await send(new Request(`http://localhost${path}`, { method, headers }));
       expect([method, path, reply.error]).toEqual([method, path, "func"]);
     }
     expect((await post("broadcast/add", "name: N", "text/yaml")).error).toBe("func");
+    // Only paths that end in .json promise HTTP status 200.
+    const other = await stack.gateway.handle(new Request("http://localhost/api/broadcast/list", { headers }));
+    expect([other.status, ((await other.json()) as Envelope).error]).toEqual([404, "func"]);
   });
 });
 

@@ -91,6 +91,7 @@ describe("a POST's parameters", () => {
     ["that is a file", multipart(["name", new File(["a"], "a.txt")]), {}],
     ["that comes twice in JSON", '{"name":"a","x":{"name":1},"name":"b"}', json],
     ["that comes twice in JSON, spelt in two ways", '{"name":"a","n\\u0061me":"b"}', json],
+    ["that is a list", '{"name":["a","b"]}', json],
   ])("are refused by name: one %s", async (_case, body, headers) => {
     expect(await nameFrom(body, headers)).toStartWith("func: name ");
   });

@@ -104,6 +104,20 @@ describe("createRpcServer", () => {
     expect(world.log.records().map(({ code }) => code)).toEqual(["resource_exhausted", "invalid_argument"]);
   });
 
+  test("refuses JSON with a field that the message does not have: it may have been meant to choose", async () => {
+    await using world = await startAccountServer();
+    for (const body of ['{"accountId":"1","account":"2"}', '{"accountId":"1","__proto__":{}}', '{"AccountId":"1"}']) {
+      const reply = await post(`${world.baseUrl}${accountPath}/GetAccount`, body);
+      expect(await reply.json()).toMatchObject({
+        code: "invalid_argument",
+        message: expect.stringMatching(/key "\w+" is unknown/),
+        details: [{ debug: { reason: "ERROR_REASON_INVALID_ARGUMENT" } }],
+      });
+    }
+    expect((await post(`${world.baseUrl}${accountPath}/GetAccount`, '{"account_id":"1"}')).status).toBe(200);
+    expect(world.calls()).toBe(1);
+  });
+
   test("ends a call at its deadline although the handler does not", async () => {
     await using world = await startAccountServer({ maxTimeoutMs: 300 });
     const late = await failureOf(world.client.getAccount({ accountId: 3n }, { timeoutMs: 50 }));
