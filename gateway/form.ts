@@ -180,12 +180,14 @@ async function multipartEntries(
 ): Promise<[string, string | Blob][]> {
   const entries = await parsedMultipart(bytes, contentType);
   // The parser leaves out a part whose name it cannot read, `name*=UTF-8''campaigns` for one.
-  if (entries.length !== partCount(bytes, contentType)) {
-    throw new RestError("func", 'Every part of a multipart body needs Content-Disposition: form-data; name="…".');
-  }
+  if (entries.length !== partCount(bytes, contentType)) throw partWithoutName();
   // It puts U+FFFD for bytes that are no text. Files may hold any bytes, and texts beside a file are not looked at.
   if (!entries.some(([, value]) => typeof value !== "string")) utf8FromBytes(bytes);
   return entries;
+}
+
+export function partWithoutName(): RestError {
+  return new RestError("func", 'Every part of a multipart body needs Content-Disposition: form-data; name="…".');
 }
 
 async function parsedMultipart(

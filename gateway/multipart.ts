@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { Busboy, type BusboyInstance } from "@fastify/busboy";
 import { type BodyLimits, bodyChunks } from "./body.ts";
-import { addValue, type Form, type FormValue } from "./form.ts";
+import { addValue, type Form, type FormValue, partWithoutName } from "./form.ts";
 import { RestError } from "./rest-error.ts";
 
 /** One file, and what browsers and libraries like to put beside it. */
@@ -67,7 +67,8 @@ function collect(parser: BusboyInstance): Parts {
   const fail = (cause: unknown) => refuse(broken(cause));
   const tooMany = () => refuse(new RestError("func", `The request body has more than ${limits.parts} parts.`));
   const add = (name: string | undefined, value: FormValue) => {
-    if (name !== undefined) addValue(form, name, value);
+    if (name === undefined || name === "") refuse(partWithoutName());
+    else addValue(form, name, value);
   };
   // Whoever waits for it may have left because of another error.
   promise.catch(() => {});

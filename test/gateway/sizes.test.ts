@@ -225,6 +225,14 @@ describe("uploads", () => {
     );
   });
 
+  test("have names for all their parts: one that nobody can read may have said something", async () => {
+    const file = 'content-disposition: form-data; name="file"; filename="a"';
+    const body = [file, "content-disposition: form-data"].map((head) => `--x\r\n${head}\r\n\r\na\r\n`).join("");
+    const headers = { "content-type": "multipart/form-data; boundary=x" };
+    const reply = await envelopeOf(setup().post("/api/media/upload.json", `${body}--x--\r\n`, headers));
+    expect(reply).toMatchObject({ error: "func", message: expect.stringContaining("Every part") });
+  });
+
   test("have a few parts", async () => {
     const parts = (count: number) => Array.from({ length: count }, (_, n) => `${head(`x${n}`)}1\r\n`).join("");
     const beside = ["name", "status", "text", "media", "media_type", "button", "link", "on", "delay", "total"];
