@@ -118,6 +118,7 @@ function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wir
         lane.pacer.wrote(place, wire.writtenAtMs);
       },
     });
+    if (reply.answer === "fault") options.onError(new Error(`A request could not be made: ${reply.message}`));
     wire.outcome = obstacle === undefined ? outcomeOf(reply) : { outcome: "postponed", reason: obstacle };
     wire.inDoubt = false;
     killPoint("request.after");

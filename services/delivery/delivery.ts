@@ -23,6 +23,7 @@ import { Intake } from "./intake.ts";
 import { RestoreGuard } from "./restore.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { Settler } from "./settler.ts";
+import { Shards } from "./shards.ts";
 import { createBotApi } from "./telegram.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
 
@@ -82,14 +83,13 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   const attachments = new Attachments({ sql, clock, timeoutMs, uploadTimeoutMs });
   const openToken = createTokenCache(options.secretBox);
   const settler = new Settler({ sql, clock, databaseClock, onError });
-  const shards = () => [...leases.fences().keys()];
   const holds = new Holds({
     sql,
     clock,
     databaseClock,
     openToken,
     getMe: api.getMe,
-    shards,
+    shards: () => [...leases.fences().keys()],
     onError,
     onLifted: (botId) => worker.release(botId),
   });
@@ -99,15 +99,9 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     role: LeaseRole.delivery,
     name: `delivery-${randomUUID()}`,
     ...options.lease,
-    onAcquired: (acquired) => void openShards(acquired).catch(onError),
-    onLost: (lost) => {
-      worker.lose(lost);
-      void intake.close(lost).catch(onError);
-    },
-    drain: async (drained) => {
-      await intake.close(drained);
-      await worker.drain(drained);
-    },
+    onAcquired: (acquired) => shards.acquired(acquired),
+    onLost: (lost) => shards.lost(lost),
+    drain: (drained) => shards.drain(drained),
     onError,
   });
   const worker: Worker = new Worker({
@@ -115,6 +109,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     clock,
     databaseClock,
     leases,
+    isOpen: (shard) => shards.isOpen(shard),
     timeline: () => restores.timeline,
     api,
     settler,
@@ -137,17 +132,14 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     queuedCount: () => worker.queuedCount,
     onError,
   });
+  const shards = new Shards({
+    ensureConsumers: (shard) => Promise.all(Object.values(SendKind).map((kind) => ensureConsumer(jsm, shard, kind))),
+    intake,
+    worker,
+    onError,
+  });
   gauge(options.registry, "leadcast_delivery_queued", "Jobs that wait for their place.", () => worker.queuedCount);
   gauge(options.registry, "leadcast_delivery_in_flight", "Requests on the wire.", () => worker.inFlightCount);
-
-  async function openShards(acquired: number[]): Promise<void> {
-    worker.resume(acquired);
-    const kinds = Object.values(SendKind);
-    await Promise.all(acquired.flatMap((shard) => kinds.map((kind) => ensureConsumer(jsm, shard, kind)))).catch(
-      onError,
-    );
-    intake.open(acquired.filter((shard) => leases.holds(shard)));
-  }
 
   async function lookAfterLedger(): Promise<void> {
     const before = restored;
@@ -169,7 +161,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   let stopped: Promise<void> | undefined;
 
   async function stopAll(): Promise<void> {
-    await intake.closeAll();
+    await shards.stop();
     await worker.stop();
     await leases.stop();
     stopping.abort();

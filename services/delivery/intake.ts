@@ -84,10 +84,6 @@ export class Intake {
     await Promise.all(closing.map(({ done }) => done));
   }
 
-  async closeAll(): Promise<void> {
-    await this.close([...this.#shards.keys()]);
-  }
-
   async #pullAll(line: Line): Promise<void> {
     const { clock, onError, queuedCount, maxQueued = 50_000 } = this.#options;
     const { signal } = line;

@@ -34,6 +34,8 @@ export interface WorkerOptions extends Omit<AttemptOptions, "obstacle"> {
   databaseClock?: DatabaseClock;
   /** `holds` says whether the shard is ours now and will be for `forMs`. */
   leases: { fences(): Map<number, number>; holds(shard: number, forMs: number): boolean };
+  /** Whether the shard's jobs are taken at present; see shards.ts. */
+  isOpen: (shard: number) => boolean;
   /** The timeline of the database that was worked with; see restore.ts. */
   timeline?: () => number | undefined;
   settler: Settler;
@@ -85,7 +87,6 @@ export class Worker {
   readonly #claims: Claims;
   readonly #lanes: Lanes;
   readonly #timers = new Map<Lane, ReturnType<typeof setTimeout>>();
-  readonly #drainingShards = new Set<number>();
   readonly #stopping = new AbortController();
   #wake = Promise.withResolvers<void>();
   #claimLoop: Promise<void> | undefined;
@@ -125,7 +126,7 @@ export class Worker {
   }
 
   #isClosed({ shard }: Lane): boolean {
-    return this.#stopping.signal.aborted || this.#drainingShards.has(shard) || !this.#options.leases.holds(shard, 0);
+    return this.#stopping.signal.aborted || !this.#options.isOpen(shard) || !this.#options.leases.holds(shard, 0);
   }
 
   #enqueue(lane: Lane, item: QueuedJob): void {
@@ -240,9 +241,9 @@ export class Worker {
 
   /** Why nothing of this lane may be written at this moment. */
   #obstacle(lane: Lane): SendReason | undefined {
-    const { leases, settler, clock } = this.#options;
+    const { leases, isOpen, settler, clock } = this.#options;
     if (!leases.holds(lane.shard, LEASE_RESERVE_MS)) return SendReason.leaseLost;
-    if (this.#drainingShards.has(lane.shard) || settler.failing) return SendReason.shutdown;
+    if (!isOpen(lane.shard) || this.#stopping.signal.aborted || settler.failing) return SendReason.shutdown;
     return lane.holdAt(clock.monotonicMs());
   }
 
@@ -354,12 +355,11 @@ export class Worker {
   }
 
   /**
-   * Finishes these shards: nothing new, what is on the wire is answered and settled, holds are written, and a second has
+   * Finishes these shards, which are not open any more: nothing new, what is on the wire is answered and settled, holds are written, and a second has
    * passed since the last request. Then the lease may be given up, and the next owner may send at full pace at once.
    */
   async drain(shards: number[]): Promise<void> {
     const { clock, settler, holds } = this.#options;
-    for (const shard of shards) this.#drainingShards.add(shard);
     do {
       for (const lane of this.#lanes.ofShards(shards)) this.#putBackLane(lane, SendReason.shutdown);
       await clock.sleep(DRAIN_POLL_MS);
@@ -370,11 +370,6 @@ export class Worker {
     const quietAt = Math.max(...this.#lanes.ofShards(shards).map((lane) => lane.pacer.quietAt()));
     const waitMs = quietAt - clock.monotonicMs();
     if (waitMs > 0) await clock.sleep(waitMs);
-  }
-
-  /** These shards are ours again, or for the first time. */
-  resume(shards: number[]): void {
-    for (const shard of shards) this.#drainingShards.delete(shard);
   }
 
   /** Claims nothing more and drains every lane, also those whose shard was lost meanwhile. Safe twice. */

@@ -34,7 +34,10 @@ export interface LeaseKeeperOptions {
   onAcquired?: (shards: number[]) => void;
   /** Called with shards that are lost without warning: stop at once. */
   onLost?: (shards: number[]) => void;
-  /** Called before shards are given up: finish and settle what is on the wire. The lease is still held meanwhile. */
+  /**
+   * Called before shards are given up: finish and settle what is on the wire. The lease is still held meanwhile. Where it
+   * fails the shards are kept, and told to `onAcquired` again.
+   */
   drain?: (shards: number[]) => Promise<void>;
   onError?: (error: unknown) => void;
 }
@@ -193,19 +196,28 @@ export class LeaseKeeper {
     void this.#handOver(shards);
   }
 
+  /**
+   * What could not be drained is not given away: its row stays ours, and so the next renewal finds it and begins it anew.
+   */
   async #handOver(shards: number[]): Promise<void> {
-    const { sql, role, name, drain, onError } = this.#options;
-    try {
-      await drain?.(shards);
-      for (const shard of shards) this.#held.delete(shard);
-      await sql`
-        UPDATE shard_lease SET owner = NULL, expires_at = NULL
-        WHERE role = ${role} AND owner = ${name} AND shard = ANY(${shards}::smallint[])`;
-    } catch (error) {
-      onError?.(error);
-    } finally {
-      for (const shard of shards) this.#draining.delete(shard);
-    }
+    const { drain, onError } = this.#options;
+    const drained = await Promise.resolve(drain?.(shards)).then(
+      () => true,
+      (error) => {
+        onError?.(error);
+        return false;
+      },
+    );
+    for (const shard of shards) this.#held.delete(shard);
+    if (drained) await this.#free(shards).catch((error) => onError?.(error));
+    for (const shard of shards) this.#draining.delete(shard);
+  }
+
+  async #free(shards: number[]): Promise<void> {
+    const { sql, role, name } = this.#options;
+    await sql`
+      UPDATE shard_lease SET owner = NULL, expires_at = NULL
+      WHERE role = ${role} AND owner = ${name} AND shard = ANY(${shards}::smallint[])`;
   }
 
   async #retire(): Promise<void> {

@@ -45,7 +45,7 @@ export async function setupWorker(options: WorkerWorldOptions = {}) {
   const unsent: SendJob[] = [];
   const outcomes: Outcome["outcome"][] = [];
   const onError = (error: unknown) => void errors.push(error);
-  const lease = { held: true };
+  const lease = { held: true, open: true };
   // A token that is stored as itself; the others are the sandbox's for that bot.
   const openToken = (botId: number, sealed: string) => (sealed === "sealed" ? tokenOf(botId) : sealed);
   const settler = new Settler({ sql, clock: systemClock, onError });
@@ -62,6 +62,7 @@ export async function setupWorker(options: WorkerWorldOptions = {}) {
     sql,
     clock: systemClock,
     leases: { fences: () => new Map(allLeases), holds: () => lease.held },
+    isOpen: () => lease.open,
     api,
     settler,
     holds,

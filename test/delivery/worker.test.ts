@@ -339,11 +339,11 @@ describe("drain", () => {
   test("sends back what comes to a shard that is given up, until it is ours again", async () => {
     await using world = await setupWorker({ leads: 2 });
     const id = await world.start();
-    const shards = [world.botId % 32];
-    await world.worker.drain(shards);
+    world.lease.open = false;
+    await world.worker.drain([world.botId % 32]);
     world.offer(await world.jobs(id));
     await eventually(() => world.unsent.length === 2);
-    world.worker.resume(shards);
+    world.lease.open = true;
     await sendAll(world, id);
     expect((await world.counters(id)).sent).toBe(2);
   });

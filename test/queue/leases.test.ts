@@ -146,7 +146,9 @@ describe("a lease", () => {
     const release = await holdLock(sql, (tx) => tx`SELECT FROM shard_lease WHERE shard = 7 FOR UPDATE`);
     one.clock.turn(1000);
     const round = one.keeper.tick();
-    await eventually(async () => (await sql`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'`).length > 0);
+    const waiting = () => sql`
+      SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`;
+    await eventually(async () => (await waiting()).length > 0);
     one.clock.turn(2500);
     await release();
     await round;
@@ -288,6 +290,20 @@ describe("a handover", () => {
     });
     expect(await untilBalanced([one, other])).toBeLessThan(10);
     expect(attempts).toBe(2);
+  });
+
+  test("that could not be drained is begun anew where nobody needs its shards any more", async () => {
+    const { one, other } = await setup(async () => {
+      throw new Error("not now");
+    });
+    await one.keeper.tick();
+    await other.keeper.stop();
+    await eventually(async () => {
+      await one.keeper.tick();
+      return one.events.filter((event) => event.startsWith("acquired")).length === 2;
+    });
+    expect(one.shards()).toHaveLength(SHARD_COUNT);
+    expect(one.events).not.toContain(`lost ${SHARD_COUNT / 2}`);
   });
 
   test("does not make a replica ask for more than its share while it is under way", async () => {
