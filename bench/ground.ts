@@ -6,7 +6,7 @@ import postgres from "postgres";
 import { createDatabase, migrate, type Sql } from "#services/database/client.ts";
 import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/embedded/nats-server.ts";
 import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
-import type { RpcToken } from "#services/platform/config.ts";
+import type { RpcToken } from "#services/platform/variables.ts";
 import { loadRpcTokens, loadSecretKeys } from "#services/supervisor/secrets.ts";
 
 export interface BenchDatabase {

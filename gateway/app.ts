@@ -91,11 +91,6 @@ function createApp(options: GatewayOptions) {
       observe("/healthz", () => Response.json({ status: "ok" })),
       hidden,
     )
-    .get(
-      "/metrics",
-      observe("/metrics", () => metricsReply(measured)),
-      hidden,
-    )
     .all("/*", observe("(unknown)", notFound), unparsed)
     .all("/", observe("(unknown)", notFound), unparsed);
 }
@@ -110,10 +105,6 @@ function apiRoutes(observe: Observe, options: AnswerOptions) {
   }
   const unknown = observe("/api/*", createUnknownAnswer(endpoints, options));
   return app.all("/api/*", unknown, unparsed).all("/api", unknown, unparsed);
-}
-
-async function metricsReply(metrics: Metrics): Promise<Response> {
-  return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
 }
 
 function notFound(): Response {

@@ -1,3 +1,4 @@
+import type { WatchedTls } from "#services/platform/certificates.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { fetchHandler } from "#services/platform/transport/fetch-handler.ts";
 import type { TransportLimits } from "#services/platform/transport/limits.ts";
@@ -9,8 +10,10 @@ export interface ServerOptions {
   /** 0 lets the system pick one. */
   readonly port: number;
   readonly log: Logger;
-  /** Default: all addresses. */
+  /** Default 127.0.0.1. */
   readonly host?: string;
+  /** Certificates of the port; undefined for cleartext. */
+  readonly tls?: WatchedTls | undefined;
   /** What differs from the default limits. */
   readonly limits?: Partial<TransportLimits>;
 }
@@ -30,9 +33,9 @@ const lastRepliesMs = 60_000;
  * @throws Error with a sentence for people where the port is taken.
  */
 export async function serveGateway(options: ServerOptions): Promise<GatewayServer> {
-  const { gateway, host = "0.0.0.0", port, log, limits } = options;
+  const { gateway, host = "127.0.0.1", port, tls, log, limits } = options;
   const handler = fetchHandler((request) => gateway.handle(request));
-  const listener = await openListener({ host, port, log, limits, handler });
+  const listener = await openListener({ host, port, tls, log, limits, handler, http2: tls !== undefined });
   return {
     port: listener.port,
     stop: async () => {

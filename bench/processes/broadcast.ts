@@ -6,11 +6,11 @@ import { broadcastRoutes, CUSTOMER_METHODS } from "#services/broadcast/routes.ts
 import { createDatabase } from "#services/database/client.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import type { RpcToken } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
+import type { RpcToken } from "#services/platform/variables.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { answerParent, childOptions } from "../child.ts";
 

@@ -1,40 +1,37 @@
 /** The account service's process: AccountService over one database. */
-import { Type } from "@sinclair/typebox";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { createAuditor } from "#services/audit/refusals.ts";
-import { createDatabase, migrate } from "#services/database/client.ts";
+import { createDatabase } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
+import { prepareDatabase } from "#services/database/start.ts";
+import { databaseUrlOf } from "#services/database/variables.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import { portVar, readConfig, rpcTokensVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
+import { openPorts } from "#services/platform/open-ports.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
-import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
+import { watchServerTls } from "#services/platform/rpc-variables.ts";
+import { readAccountConfig } from "./config.ts";
 import { createAccountRoutes } from "./routes.ts";
 import { SessionUses } from "./session-uses.ts";
 
 const service = "account";
 const log = createLogger({ service });
 
-const Config = Type.Object({
-  DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
-  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
-  DATABASE_PREPARE: Type.Boolean({ default: true }),
-  ACCOUNT_PORT: portVar(7001),
-  CONNECTION_LIMITS: connectionLimitsVar,
-  RPC_TOKENS: rpcTokensVar,
-});
-
 await runProcess({
   service,
   log,
-  start: async ({ onStop, announce }) => {
-    const config = readConfig(Config);
-    await migrate(config.DATABASE_URL, (found) => log.warn(found));
+  start: async (context) => {
+    const { onStop } = context;
+    const config = readAccountConfig();
+    const tls = watchServerTls("RPC", config, log);
+    const metrics = createMetrics(service);
+    const databaseUrl = databaseUrlOf(config);
+    await prepareDatabase(databaseUrl, (found) => log.warn(found));
     const { sql, db, close } = createDatabase({
-      url: config.DATABASE_URL,
+      url: databaseUrl,
       applicationName: "leadcast-account",
       prepare: config.DATABASE_PREPARE,
     });
@@ -46,7 +43,9 @@ await runProcess({
     onStop("audit log", auditor.flush);
     const server = createRpcServer({
       service,
+      host: config.ACCOUNT_HOST,
       port: config.ACCOUNT_PORT,
+      tls,
       limits: config.CONNECTION_LIMITS,
       routes: createAccountRoutes({ sql, db, uses }),
       services: [AccountService],
@@ -54,11 +53,9 @@ await runProcess({
       log,
       observer: auditor,
       interceptors: [storableInterceptor],
-      metrics: createMetrics(service),
+      metrics,
       readyCheck: () => pingDatabase(sql),
     });
-    await server.start();
-    onStop("server", server.stop);
-    announce({ port: server.port });
+    await openPorts(context, { process: "ACCOUNT", config, ...server, tls, metrics, log });
   },
 });

@@ -1,23 +1,26 @@
 /** The campaign service's process: CampaignService over one database. */
 
 import { createClient } from "@connectrpc/connect";
-import { Type } from "@sinclair/typebox";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { createAuditor } from "#services/audit/refusals.ts";
-import { createDatabase, migrate } from "#services/database/client.ts";
+import { createDatabase } from "#services/database/client.ts";
 import { pingDatabase } from "#services/database/ping.ts";
+import { prepareDatabase } from "#services/database/start.ts";
+import { databaseUrlOf } from "#services/database/variables.ts";
 import { paidInterceptor } from "#services/entitlement/entitlement.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import { ConfigError, portVar, readConfig, rpcTokensVar, secretKeysVar, urlVar } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
+import { openPorts } from "#services/platform/open-ports.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
+import { watchClientTls, watchServerTls } from "#services/platform/rpc-variables.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
-import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
+import { ownSecret } from "#services/platform/variables.ts";
+import { readCampaignConfig } from "./config.ts";
 import { readNumbers } from "./read-numbers.ts";
 import { createCampaignRoutes, paidMethods } from "./routes.ts";
 import { StartTasks } from "./start-tasks.ts";
@@ -25,32 +28,28 @@ import { StartTasks } from "./start-tasks.ts";
 const service = "campaign";
 const log = createLogger({ service });
 
-const Config = Type.Object({
-  DATABASE_URL: urlVar(undefined, ["postgres", "postgresql"]),
-  /** False behind a pooler in transaction mode that cannot keep prepared statements. */
-  DATABASE_PREPARE: Type.Boolean({ default: true }),
-  CAMPAIGN_PORT: portVar(7002),
-  CONNECTION_LIMITS: connectionLimitsVar,
-  DELIVERY_URL: urlVar("http://localhost:7004", ["http", "https"]),
-  RPC_TOKENS: rpcTokensVar,
-  SECRET_KEYS: secretKeysVar,
-});
-
 /** A video of 50 MB and what stands around it; 10,000 leads with all their values are smaller. */
 const maxMessageBytes = 56 * 1024 * 1024;
 
 await runProcess({
   service,
   log,
-  start: async ({ onStop, announce }) => {
-    const config = readConfig(Config);
-    const token = config.RPC_TOKENS.find(({ name }) => name === service);
-    if (!token) throw new ConfigError([`RPC_TOKENS: no token named "${service}", which calls DeliveryService.`]);
-    const transport = createRpcTransport({ baseUrl: config.DELIVERY_URL, token: token.secret });
+  start: async (context) => {
+    const { onStop } = context;
+    const config = readCampaignConfig();
+    const tls = watchServerTls("RPC", config, log);
+    const callerTls = watchClientTls(config, log);
+    const metrics = createMetrics(service);
+    const transport = createRpcTransport({
+      baseUrl: config.DELIVERY_URL,
+      token: ownSecret(service, config),
+      tls: callerTls,
+    });
     const delivery = createClient(DeliveryService, transport);
-    await migrate(config.DATABASE_URL, (found) => log.warn(found));
+    const databaseUrl = databaseUrlOf(config);
+    await prepareDatabase(databaseUrl, (found) => log.warn(found));
     const { sql, db, close } = createDatabase({
-      url: config.DATABASE_URL,
+      url: databaseUrl,
       applicationName: "leadcast-campaign",
       prepare: config.DATABASE_PREPARE,
     });
@@ -61,7 +60,9 @@ await runProcess({
     const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
     const server = createRpcServer({
       service,
+      host: config.CAMPAIGN_HOST,
       port: config.CAMPAIGN_PORT,
+      tls,
       limits: config.CONNECTION_LIMITS,
       routes: createCampaignRoutes({ sql, db, secretBox, delivery, onUnread: () => tasks.wake() }),
       services: [CampaignService],
@@ -69,14 +70,12 @@ await runProcess({
       log,
       observer: auditor,
       interceptors: [paidInterceptor({ sql, methods: paidMethods }), storableInterceptor],
-      metrics: createMetrics(service),
+      metrics,
       readyCheck: () => pingDatabase(sql),
       maxMessageBytes,
     });
-    await server.start();
+    await openPorts(context, { process: "CAMPAIGN", config, ...server, tls, metrics, log });
     tasks.wake();
     onStop("start tasks", () => tasks.stop());
-    onStop("server", server.stop);
-    announce({ port: server.port });
   },
 });

@@ -5,6 +5,7 @@ import postgres from "postgres";
 import { recordChanges } from "#services/audit/record.ts";
 import { type Clock, systemClock } from "#services/platform/clock.ts";
 import { askAboutBackends, dismissBackends, type OneConnection } from "./backends.ts";
+import { driverOptions } from "./driver-options.ts";
 import * as schema from "./schema/index.ts";
 import { LOOK_INTERVAL_MS, Watchdog, type WatchedConnection } from "./watchdog.ts";
 
@@ -38,6 +39,8 @@ export interface DatabaseOptions {
 }
 
 const PATIENCE_MS = 300_000;
+const MAX_CONNECTIONS = 10;
+const CONNECT_TIMEOUT_SECONDS = 5;
 /** For the answers to a close that was asked for, and for a greeting. */
 const CLOSE_TIMEOUT_SECONDS = 5;
 
@@ -78,10 +81,12 @@ export function createDatabase(options: DatabaseOptions): Database {
 function connect(options: DatabaseOptions, watch: (connection: WatchedConnection) => void): Sql {
   let shown = 0;
   const settings = {
-    max: options.maxConnections ?? 10,
-    prepare: options.prepare ?? true,
-    connection: { application_name: options.applicationName ?? "leadcast" },
-    connect_timeout: 5,
+    ...driverOptions(options.url, {
+      maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
+      prepare: options.prepare ?? true,
+      applicationName: options.applicationName ?? "leadcast",
+      connectTimeoutSeconds: CONNECT_TIMEOUT_SECONDS,
+    }),
     // A connection that broke is tried again soon: sending waits for it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),
     onnotice: () => {},
@@ -94,7 +99,7 @@ function connect(options: DatabaseOptions, watch: (connection: WatchedConnection
       date: { to: 1082, from: [1082], parse: (text: string) => text, serialize: (text: string) => text },
     } as unknown as Record<"bigint", postgres.PostgresType<number>>,
   };
-  const sql = postgres(options.url, settings) as Sql;
+  const sql = postgres(settings as postgres.Options<{ bigint: postgres.PostgresType<number> }>) as unknown as Sql;
   if (shown === 0) throw new Error("The package postgres lacks its repairs: run node scripts/patches.mjs.");
   return sql;
 }
@@ -129,7 +134,14 @@ export async function migrate(
   const onnotice = ({ severity, message }: postgres.Notice) => {
     if (severity === "WARNING") onWarning(message!);
   };
-  const connectOnce = () => postgres(databaseUrl, { max: 1, prepare: false, onnotice, connect_timeout: 5 });
+  const settings = driverOptions(databaseUrl, {
+    maxConnections: 1,
+    prepare: false,
+    applicationName: "leadcast-migration",
+    connectTimeoutSeconds: CONNECT_TIMEOUT_SECONDS,
+  });
+  const connectOnce = () =>
+    postgres({ ...settings, onnotice } as postgres.Options<Record<string, postgres.PostgresType>>);
   const [lock, client] = [connectOnce(), connectOnce()];
   const tryOnce = () =>
     lock.begin(async (tx) => {

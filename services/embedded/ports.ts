@@ -5,19 +5,21 @@ export function freePort(): Promise<number> {
   return listenOnce(0);
 }
 
-/** Whether a server could listen on 127.0.0.1 at that port now. */
-export async function isPortFree(port: number): Promise<boolean> {
-  return await listenOnce(port).then(
+/** Whether a server could listen at that port now. An address that cannot be listened on is not the port's fault. */
+export async function isPortFree(port: number, host = loopback): Promise<boolean> {
+  return await listenOnce(port, host).then(
     () => true,
-    () => false,
+    (error: NodeJS.ErrnoException) => error.code !== "EADDRINUSE",
   );
 }
 
-function listenOnce(port: number): Promise<number> {
+const loopback = "127.0.0.1";
+
+function listenOnce(port: number, host = loopback): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const server = createServer();
   server.once("error", reject);
-  server.listen({ port, host: "127.0.0.1", exclusive: true }, () => {
+  server.listen({ port, host, exclusive: true }, () => {
     const address = server.address();
     const bound = typeof address === "object" && address !== null ? address.port : port;
     server.close(() => resolve(bound));

@@ -81,7 +81,7 @@ export const trustedProxiesVar = parsedVar<TrustedProxies>(
     }
     return { value: networks };
   },
-  [],
+  { default: [] },
 );
 
 function networkFrom(entry: string): Network | string {

@@ -1,3 +1,5 @@
+import { isTlsFailure } from "./tls-failure.ts";
+
 /** Codes of postgres.js, NATS, Bun's fetch and the system that mean: the other side was not reached, or went away. */
 const connectionCodes = new Set([
   "CONNECTION_CLOSED",
@@ -35,12 +37,16 @@ const connectionSqlState = /^(08...|57P0[123]|53300|25P03)$/;
 /** Causes deeper than this are not looked at, so that a cycle ends. */
 const maxCauses = 6;
 
-/** Whether an error, or what caused it, is a lost or refused connection to something that the process depends on. */
+/**
+ * Whether an error, or what caused it, is a lost or refused connection to something that the process depends on. One that TLS
+ * refuses is as good as none.
+ */
 export function isConnectionFailure(error: unknown): boolean {
   let current: unknown = error;
   for (let depth = 0; depth < maxCauses && current instanceof Error; depth++) {
     const { code } = current as { code?: unknown };
     if (typeof code === "string" && (connectionCodes.has(code) || connectionSqlState.test(code))) return true;
+    if (isTlsFailure(current)) return true;
     current = current.cause;
   }
   return false;

@@ -1,3 +1,4 @@
+import { StartError } from "./address.ts";
 import { systemClock } from "./clock.ts";
 import { ConfigError } from "./config.ts";
 import type { Logger } from "./log.ts";
@@ -37,7 +38,7 @@ const badConfigurationExitCode = 78;
  *
  * SIGTERM and SIGINT drain it: registered stops run, then exit 0, or 1 if one of them failed. A second signal exits 1 at
  * once. An error that nobody caught is logged and exits 1: state is unknown by then, and the system is made to be killed
- * anywhere. A ConfigError is printed to stderr, a line per variable, and exits 78. With LEADCAST_PARENT_WATCH=1 the end
+ * anywhere. A ConfigError is printed to stderr, a line per variable, and exits 78; a StartError is one sentence, and exits 1. With LEADCAST_PARENT_WATCH=1 the end
  * of stdin drains too, so that a supervisor that dies leaves no orphan.
  */
 export async function runProcess({ service, log, start }: ProcessOptions): Promise<void> {
@@ -80,7 +81,10 @@ async function failStart(error: unknown, service: string, stops: Stop[], log: Lo
     process.stderr.write(`${service} cannot start with this configuration:\n${error.problems.join("\n")}\n`);
     process.exit(badConfigurationExitCode);
   }
-  log.fatal({ err: error }, "the start failed");
+  if (error instanceof StartError) {
+    process.stderr.write(`${service} cannot start: ${error.message}\n`);
+    log.fatal({ why: error.message }, "the start failed");
+  } else log.fatal({ err: error }, "the start failed");
   await runStops(stops, log);
   process.exit(1);
 }

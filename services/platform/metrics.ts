@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export interface Metrics {
   /** Where a process registers its own metrics as well. */
@@ -31,4 +31,17 @@ export function createMetrics(service: string): Metrics {
     text: () => registry.metrics(),
     contentType: registry.contentType,
   };
+}
+
+/** Tells when the certificate that the process serves with ends: seconds since 1970. */
+export function observeCertificate(registry: Registry, endsAt: () => number | undefined): void {
+  new Gauge({
+    name: "leadcast_tls_certificate_end_timestamp_seconds",
+    help: "When the certificate that the process serves with ends, in seconds since 1970.",
+    registers: [registry],
+    collect() {
+      const end = endsAt();
+      if (end !== undefined) this.set(end);
+    },
+  });
 }

@@ -1,10 +1,10 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor } from "@connectrpc/connect";
-import type { RpcToken } from "./config.ts";
 import { DomainError, ErrorReason } from "./domain-error.ts";
 import { callerKey, noteCaller } from "./rpc-context.ts";
 import { connectErrorFromDomain, rpcName } from "./rpc-errors.ts";
+import { hashOfSecret, type RpcCaller, type RpcToken } from "./variables.ts";
 
 /** Tools and load balancers ask these before they have a token; neither tells anything about a customer. */
 const openPackages = ["grpc.health.", "grpc.reflection."];
@@ -22,8 +22,8 @@ export type RequestGate = (context: HandlerContext) => void;
  * Throws a ConnectError with the reason UNAUTHENTICATED when the token is missing or unknown, FORBIDDEN when it may not
  * call this RPC.
  */
-export function createAuthGate(tokens: readonly RpcToken[]): RequestGate {
-  const known = tokens.map((token) => ({ token, hash: sha256(token.secret) }));
+export function createAuthGate(callers: readonly (RpcCaller | RpcToken)[]): RequestGate {
+  const known = callers.map(knownCaller);
   return (context) => {
     if (openPackages.some((prefix) => context.service.typeName.startsWith(prefix))) return;
     const token = findToken(known, context.requestHeader.get("authorization"));
@@ -41,25 +41,32 @@ function refusal(reason: ErrorReason.UNAUTHENTICATED | ErrorReason.FORBIDDEN, me
   return connectErrorFromDomain(new DomainError(reason, message));
 }
 
+interface KnownCaller {
+  readonly name: string;
+  readonly hash: Buffer;
+  readonly allow: readonly string[];
+}
+
+function knownCaller(caller: RpcCaller | RpcToken): KnownCaller {
+  const hash = "hash" in caller ? caller.hash : hashOfSecret(caller.secret);
+  return { name: caller.name, hash: Buffer.from(hash, "hex"), allow: caller.allow };
+}
+
 /** Hashes have one length, and every token is compared: the time taken tells nothing about any of them. */
-function findToken(known: readonly { token: RpcToken; hash: Buffer }[], header: string | null): RpcToken | undefined {
+function findToken(known: readonly KnownCaller[], header: string | null): KnownCaller | undefined {
   const secret = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
-  const hash = sha256(secret ?? "");
-  let found: RpcToken | undefined;
+  const hash = Buffer.from(hashOfSecret(secret ?? ""), "hex");
+  let found: KnownCaller | undefined;
   for (const candidate of known) {
-    if (timingSafeEqual(candidate.hash, hash)) found = candidate.token;
+    if (timingSafeEqual(candidate.hash, hash)) found = candidate;
   }
   return secret === undefined ? undefined : found;
 }
 
-function sha256(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
-}
-
-function isAllowed(token: RpcToken, method: DescMethod): boolean {
+function isAllowed(caller: KnownCaller, method: DescMethod): boolean {
   const rpc = rpcName(method);
   const service = `${method.parent.typeName}/*`;
-  return token.allow.some((pattern) => pattern === "*" || pattern === service || pattern === rpc);
+  return caller.allow.some((pattern) => pattern === "*" || pattern === service || pattern === rpc);
 }
 
 /** Client interceptor that sends the service token with every call. */

@@ -1,5 +1,6 @@
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import type { WatchedTls } from "./certificates.ts";
 import { clientAuthInterceptor } from "./rpc-auth.ts";
 import { currentRequestId, requestIdHeader } from "./rpc-context.ts";
 
@@ -8,6 +9,8 @@ export interface RpcTransportOptions {
   baseUrl: string;
   /** Secret of the caller's service token. */
   token: string;
+  /** For a `baseUrl` with https: whom to trust, and what to show. Default: the system's authorities, and nothing. */
+  tls?: WatchedTls | undefined;
   /** Deadline of a unary call that names none, in milliseconds. Default 15,000. Streams have none. */
   timeoutMs?: number;
 }
@@ -18,14 +21,21 @@ const forwardRequestId: Interceptor = (next) => (request) => {
   return next(request);
 };
 
+/** Asks for what is in use each time: certificates that were renewed are used without a restart. */
+function fetchWith(tls: WatchedTls): typeof fetch {
+  const call = (input: string | URL | Request, init?: RequestInit) => fetch(input, { ...init, tls: tls.current });
+  return Object.assign(call, { preconnect: fetch.preconnect });
+}
+
 /**
  * Transport for `createClient`: Connect with binary messages over HTTP/1.1 and Bun's fetch, which is the fastest pair
  * that was measured. It never retries. Ask `reasonFromError` what a failed call means.
  */
-export function createRpcTransport({ baseUrl, token, timeoutMs = 15_000 }: RpcTransportOptions): Transport {
+export function createRpcTransport({ baseUrl, token, tls, timeoutMs = 15_000 }: RpcTransportOptions): Transport {
   const transport = createConnectTransport({
     baseUrl,
     useBinaryFormat: true,
+    ...(tls === undefined ? {} : { fetch: fetchWith(tls) }),
     interceptors: [forwardRequestId, clientAuthInterceptor(token)],
   });
   return {

@@ -1,6 +1,5 @@
 import { Code, ConnectError, type ConnectRouter, cors, createContextValues } from "@connectrpc/connect";
 import { readAllBytes, type UniversalHandler } from "@connectrpc/connect/protocol";
-import type { Metrics } from "./metrics.ts";
 import { currentScope, type RequestScope, requestIdFrom, requestIdHeader, withScope } from "./rpc-context.ts";
 import { capDeadline } from "./rpc-deadline.ts";
 import type { InFlight } from "./rpc-in-flight.ts";
@@ -12,7 +11,6 @@ export interface DispatchOptions {
   router: ConnectRouter;
   inFlight: InFlight;
   isReady: () => Promise<boolean>;
-  metrics: Metrics | undefined;
   /** The longest deadline of a unary call, in milliseconds. */
   maxTimeoutMs: number;
   /** Aborted when the server begins to stop: ends streams, which would not end by themselves, and refuses new calls. */
@@ -22,7 +20,7 @@ export interface DispatchOptions {
 /** Types of calls that may stream; unary Connect calls have plain ones. */
 const streamingType = /^application\/(connect\+|grpc)/;
 
-/** Routes RPCs, GET /healthz, GET /metrics and CORS preflights; everything else is a 404. HEAD is answered as GET. */
+/** Routes RPCs, GET /healthz and CORS preflights; everything else is a 404. HEAD is answered as GET. */
 export function createDispatch(options: DispatchOptions): Handler {
   const handlers = new Map(options.router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request) => {
@@ -38,7 +36,7 @@ export function createDispatch(options: DispatchOptions): Handler {
 }
 
 async function answerPlain(
-  { isReady, metrics, stopping }: DispatchOptions,
+  { isReady, stopping }: DispatchOptions,
   { method }: HttpRequest,
   path: string,
 ): Promise<HttpResponse> {
@@ -46,9 +44,6 @@ async function answerPlain(
   if (isRead && path === "/healthz") {
     const ready = !stopping.aborted && (await isReady());
     return textResponse(ready ? 200 : 503, "application/json", JSON.stringify({ ready }));
-  }
-  if (isRead && path === "/metrics" && metrics !== undefined) {
-    return textResponse(200, metrics.contentType, await metrics.text());
   }
   if (path === asterisk) return { status: 204 };
   return textResponse(404, "text/plain; charset=utf-8", "There is nothing at this path.\n");

@@ -5,7 +5,7 @@ import { createValidateInterceptor } from "@connectrpc/validate";
 import { Health } from "#gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as AlphaServerReflection } from "#gen/grpc/reflection/v1alpha/reflection_pb.ts";
-import type { RpcToken } from "./config.ts";
+import type { WatchedTls } from "./certificates.ts";
 import { createHealth } from "./health.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -21,25 +21,29 @@ import { domainErrorInterceptor, reasonFromError, rpcName } from "./rpc-errors.t
 import { createInFlight } from "./rpc-in-flight.ts";
 import type { TransportLimits } from "./transport/limits.ts";
 import { type Listener, openListener } from "./transport/listener.ts";
+import type { RpcCaller, RpcToken } from "./variables.ts";
 
 export interface RpcServerOptions {
   /** Name of the process, for messages. */
   service: string;
-  /** Default 0.0.0.0. */
+  /** Default 127.0.0.1. */
   host?: string;
   /** 0 binds a free port. */
   port: number;
+  /** Certificates of the port; undefined for cleartext. */
+  tls?: WatchedTls | undefined;
   /** Registers the implementations. */
   routes: (router: ConnectRouter) => void;
   /** What reflection lists and health knows; health and reflection themselves are added. */
   services: readonly DescService[];
-  tokens: readonly RpcToken[];
+  /** Whom it lets in. */
+  tokens: readonly (RpcCaller | RpcToken)[];
   log: Logger;
   /** Is told how calls end. */
   observer?: CallObserver;
   /** Run after the caller is known and before its message is validated. */
   interceptors?: Interceptor[];
-  /** With it, calls are measured and GET /metrics is served. */
+  /** With it, calls are measured. */
   metrics?: Metrics;
   /** Whether the process can do its work; a rejection counts as no. Default: always. */
   readyCheck?: () => Promise<boolean>;
@@ -56,6 +60,10 @@ export interface RpcServerOptions {
 export interface RpcServer {
   /** Opens the port. Rejects with one sentence when it is taken. */
   start(): Promise<void>;
+  /** As `start`, for `openPorts`. */
+  open(): Promise<{ readonly port: number; stop(): Promise<void> }>;
+  /** Whether it takes calls and the process can do its work. */
+  isReady(): Promise<boolean>;
   /**
    * Soft: no new calls, streams end with UNAVAILABLE, unary calls finish. Hard after `drainTimeoutMs`: what is left is
    * cut. Safe twice and before `start`.
@@ -85,7 +93,6 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     router: createRouter(options, { ...readiness, isReady }, hardStop.signal),
     inFlight,
     isReady,
-    metrics: options.metrics,
     maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
     stopping: softStop.signal,
   });
@@ -107,12 +114,13 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     listener.destroy();
   }
 
-  return {
+  const server: RpcServer = {
     start: async () => {
       if (softStop.signal.aborted) throw new Error(`The ${options.service} server was stopped and cannot start again.`);
       opening ??= openListener({
-        host: options.host ?? "0.0.0.0",
+        host: options.host ?? "127.0.0.1",
         port: options.port,
+        tls: options.tls,
         handler: dispatch,
         log,
         http2: true,
@@ -127,7 +135,13 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     get port() {
       return listener?.port ?? 0;
     },
+    open: async () => {
+      await server.start();
+      return server;
+    },
+    isReady,
   };
+  return server;
 }
 
 function stoppingError(): ConnectError {

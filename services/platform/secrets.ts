@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import type { SecretKey } from "./config.ts";
+import type { SecretKey } from "./variables.ts";
 
 /** Encrypts what is stored and must not be readable from a database dump, such as bot tokens. */
 export interface SecretBox {

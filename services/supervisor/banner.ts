@@ -1,9 +1,10 @@
 import { relative } from "node:path";
-import type { PortName } from "./settings.ts";
+import { type PortName, type ServiceName, serviceNames } from "./settings.ts";
 
 export interface BannerOptions {
   folder: string;
-  ports: Record<PortName, number>;
+  urls: Record<PortName, string>;
+  metricsPorts: Record<ServiceName, number>;
   withSandbox: boolean;
   /** Of the demo account; undefined where there is none. */
   session: string | undefined;
@@ -11,8 +12,8 @@ export interface BannerOptions {
 }
 
 /** What is printed when everything is ready. */
-export function banner({ folder, ports, withSandbox, session, seconds }: BannerOptions): string {
-  const at = (name: PortName) => `http://127.0.0.1:${ports[name]}`;
+export function banner({ folder, urls, metricsPorts, withSandbox, session, seconds }: BannerOptions): string {
+  const at = (name: PortName) => urls[name];
   const shown = relative(process.cwd(), folder);
   const data = shown.startsWith("..") || shown === "" ? folder : shown;
   const services = (["account", "campaign", "broadcast", "delivery"] as const).map((name) => row(name, at(name)));
@@ -25,6 +26,7 @@ export function banner({ folder, ports, withSandbox, session, seconds }: BannerO
     ...(withSandbox
       ? [row("sandbox", `${at("sandbox")}  (stands in for the Bot API; open it to see what was sent)`)]
       : []),
+    row("metrics", `:PORT/metrics  ${serviceNames.map((name) => `${name} ${metricsPorts[name]}`).join(", ")}`),
     row("logs", `${data}/logs`),
     ...(session === undefined ? [] : tryIt(at("gateway"), session, data)),
     "",

@@ -4,7 +4,7 @@ import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import type { RpcToken } from "#services/platform/config.ts";
+import type { RpcToken } from "#services/platform/variables.ts";
 
 function rpcs<S extends { typeName: string; method: object }>(service: S, names: (keyof S["method"])[]): string[] {
   return names.map((name) => {
@@ -15,9 +15,9 @@ function rpcs<S extends { typeName: string; method: object }>(service: S, names:
 
 /**
  * Who may call what. The gateway's token does what a customer may do, and nothing to accounts, bots and leads; the
- * platform's may do everything, and stands for the internal services around us.
+ * platform's may do everything, and stands for the internal services around us. README's example grants the same.
  */
-const allowed: Record<string, string[]> = {
+export const grants: Readonly<Record<string, readonly string[]>> = {
   platform: ["*"],
   gateway: [
     ...rpcs(AccountService, ["resolveSession"]),
@@ -50,16 +50,19 @@ const allowed: Record<string, string[]> = {
   broadcast: rpcs(DeliveryService, ["sendPreview"]),
 };
 
+/** The processes that call others, and so show a token of their own. */
+export const callers = ["gateway", "campaign", "broadcast"] as const;
+
 /** Reads the callers' secrets, making those that are missing. What each may call is decided here at every start. */
 export function loadRpcTokens(path: string): RpcToken[] {
   const known = JSON.parse(readOr(path, "{}")) as Record<string, string>;
-  const secrets = Object.keys(allowed).map(
+  const secrets = Object.keys(grants).map(
     (name) => [name, known[name] ?? randomBytes(32).toString("base64url")] as const,
   );
   if (secrets.some(([name]) => known[name] === undefined)) {
     writePrivate(path, `${JSON.stringify({ ...known, ...Object.fromEntries(secrets) }, null, 2)}\n`);
   }
-  return secrets.map(([name, secret]) => ({ name, secret, allow: allowed[name]! }));
+  return secrets.map(([name, secret]) => ({ name, secret, allow: grants[name]! }));
 }
 
 /** Reads the keys that encrypt bot tokens, or makes the first one. */

@@ -3,6 +3,7 @@ import { createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import type { WatchedTls } from "#services/platform/certificates.ts";
 import { ErrorReason } from "#services/platform/domain-error.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { reasonFromError } from "#services/platform/rpc-errors.ts";
@@ -14,6 +15,7 @@ export interface SeedOptions {
   campaignUrl: string;
   /** Secret of a token that may call everything. */
   token: string;
+  tls?: WatchedTls | undefined;
   /** Exists once the demo data is complete. */
   seededPath: string;
   sessionPath: string;
@@ -32,11 +34,11 @@ export async function seedDemo(options: SeedOptions): Promise<boolean> {
   if (readOr(options.seededPath, "") !== "") return false;
   const account = createClient(
     AccountService,
-    createRpcTransport({ baseUrl: options.accountUrl, token: options.token }),
+    createRpcTransport({ baseUrl: options.accountUrl, token: options.token, tls: options.tls }),
   );
   const campaign = createClient(
     CampaignService,
-    createRpcTransport({ baseUrl: options.campaignUrl, token: options.token, timeoutMs: 60_000 }),
+    createRpcTransport({ baseUrl: options.campaignUrl, token: options.token, tls: options.tls, timeoutMs: 60_000 }),
   );
   await account.putTariff({ tariff: demoTariff });
   await account.putAccount({
@@ -66,7 +68,7 @@ export async function seedDemo(options: SeedOptions): Promise<boolean> {
 export async function demoSession(options: SeedOptions): Promise<string> {
   const account = createClient(
     AccountService,
-    createRpcTransport({ baseUrl: options.accountUrl, token: options.token }),
+    createRpcTransport({ baseUrl: options.accountUrl, token: options.token, tls: options.tls }),
   );
   const kept = readOr(options.sessionPath, "").trim();
   if (kept !== "" && (await isGood(kept))) return kept;

@@ -14,15 +14,29 @@ import { findNatsServer, startNatsServer } from "#services/embedded/nats-server.
 import { freePort, isPortFree } from "#services/embedded/ports.ts";
 import { startPostgres } from "#services/embedded/postgres.ts";
 import { SetupError } from "#services/embedded/setup-error.ts";
+import { urlOfListener } from "#services/platform/address.ts";
+import type { WatchedTls } from "#services/platform/certificates.ts";
+import { createLogger } from "#services/platform/log.ts";
+import { usualMetricsPort } from "#services/platform/metrics-server.ts";
+import { watchClientTls } from "#services/platform/rpc-variables.ts";
 import { banner } from "./banner.ts";
 import { startBunProcess } from "./bun-process.ts";
 import { untilReady } from "./health.ts";
 import { Keeper, type Running } from "./keeper.ts";
-import { type Ground, type PlannedProcess, planSandbox, planServices } from "./plan.ts";
+import { type Ground, type PlannedProcess, planSandbox, planServices, serviceUrl } from "./plan.ts";
 import { removeRunning, writeRunning } from "./running.ts";
 import { loadRpcTokens, loadSecretKeys } from "./secrets.ts";
 import { demoSession, type SeedOptions, seedDemo } from "./seed.ts";
-import { dataPaths, type PortName, portNames, portVariable, type Settings } from "./settings.ts";
+import {
+  dataPaths,
+  metricsPortVariable,
+  type PortName,
+  portNames,
+  portVariable,
+  type ServiceName,
+  type Settings,
+  serviceNames,
+} from "./settings.ts";
 
 const stopOrder = ["gateway", "broadcast", "delivery", "campaign", "account", "sandbox", "nats", "postgres"];
 const startTimeoutMs = 60_000;
@@ -58,10 +72,12 @@ export class Supervisor {
     const startedAt = performance.now();
     this.#lock = lockFolder(this.#settings.folder);
     const ports = await this.#takePorts();
+    const metricsPorts = await this.#takeMetricsPorts(ports);
     const [databaseUrl, natsUrl] = await this.#startServersBelow(ports);
     const paths = dataPaths(this.#settings.folder);
     const ground: Ground = {
       ports,
+      metricsPorts,
       databaseUrl,
       natsUrl,
       rpcTokens: this.#settings.rpcTokens ?? loadRpcTokens(paths.rpcTokens),
@@ -69,7 +85,7 @@ export class Supervisor {
     };
     await Promise.all(planServices(this.#settings, ground).map((planned) => this.#startProcess(planned)));
     const session = await this.#prepareDemo(ground);
-    this.#announce(ports, session, (performance.now() - startedAt) / 1000);
+    this.#announce(ground, session, (performance.now() - startedAt) / 1000);
   }
 
   /** Ends everything in order. Safe twice, before start and during it. */
@@ -96,13 +112,30 @@ export class Supervisor {
     const ports = { ...this.#settings.ports };
     for (const name of needed) {
       if (ports[name] === 0) ports[name] = await freePort();
-      else if (!(await isPortFree(ports[name]))) {
+      else if (!(await isPortFree(ports[name], this.#settings.hosts[name]))) {
         throw new SetupError(
           `Port ${ports[name]} of ${name} is taken: stop what listens there, or set ${portVariable(name)} to another.`,
         );
       }
     }
     return ports;
+  }
+
+  /** A thousand above the main port, where nobody has said otherwise and nobody is there. */
+  async #takeMetricsPorts(ports: Record<PortName, number>): Promise<Record<ServiceName, number>> {
+    const taken = new Set(Object.values(ports));
+    const chosen: Partial<Record<ServiceName, number>> = {};
+    for (const name of serviceNames) {
+      const host = this.#settings.metricsHosts[name];
+      const asked = this.#settings.metricsPorts[name];
+      const usual = usualMetricsPort(ports[name]);
+      const wanted = asked === 0 ? await freePort() : (asked ?? usual);
+      if (!taken.has(wanted) && (await isPortFree(wanted, host))) chosen[name] = wanted;
+      else if (asked === undefined) chosen[name] = await freePort();
+      else throw new SetupError(`Port ${wanted} on ${host} is in use: set ${metricsPortVariable(name)} to another.`);
+      taken.add(chosen[name]!);
+    }
+    return chosen as Record<ServiceName, number>;
   }
 
   async #startServersBelow(ports: Record<PortName, number>): Promise<[databaseUrl: string, natsUrl: string]> {
@@ -156,15 +189,14 @@ export class Supervisor {
     return url;
   }
 
-  async #startProcess({ name, command, port, readyPath, watched, env }: PlannedProcess): Promise<void> {
+  async #startProcess({ name, command, readyUrl, watched, env }: PlannedProcess): Promise<void> {
     const startedAt = performance.now();
     const logPath = dataPaths(this.#settings.folder).log(name);
     const keeper = this.#keeper(name, async () =>
       startBunProcess({ name, command, env, logPath, watched, cwd: this.#root, say: this.#say }),
     );
     await keeper.start();
-    const url = `http://127.0.0.1:${port}${readyPath}`;
-    await this.#unlessHopeless(keeper, logPath, untilReady(url, startTimeoutMs, this.#stopping.signal));
+    await this.#unlessHopeless(keeper, logPath, untilReady(readyUrl, startTimeoutMs, this.#stopping.signal));
     keeper.markWell();
     this.#sayReady(name, startedAt);
   }
@@ -194,9 +226,10 @@ export class Supervisor {
     if (this.#settings.databaseUrl !== undefined || token === undefined) return undefined;
     const paths = dataPaths(this.#settings.folder);
     const options: SeedOptions = {
-      accountUrl: `http://127.0.0.1:${ports.account}`,
-      campaignUrl: `http://127.0.0.1:${ports.campaign}`,
+      accountUrl: serviceUrl(this.#settings, "account", ports.account),
+      campaignUrl: serviceUrl(this.#settings, "campaign", ports.campaign),
       token,
+      tls: this.#callerTls(),
       seededPath: paths.seeded,
       sessionPath: paths.session,
     };
@@ -204,20 +237,33 @@ export class Supervisor {
     return await demoSession(options);
   }
 
+  /** The services' own word is their log; what we say of certificates while we seed is not worth a line. */
+  #callerTls(): WatchedTls | undefined {
+    return watchClientTls(
+      this.#settings.callerFiles,
+      createLogger({ service: "supervisor", destination: { write: () => {} } }),
+    );
+  }
+
   #sayReady(name: string, startedAt: number): void {
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     this.#say(`${name.padEnd(10)} ready in ${seconds} s`);
   }
 
-  #announce(ports: Record<PortName, number>, session: string | undefined, seconds: number): void {
+  #announce({ ports, metricsPorts }: Ground, session: string | undefined, seconds: number): void {
     this.#stopping.signal.throwIfAborted();
-    const { folder, telegramApiRoot } = this.#settings;
+    const { folder, telegramApiRoot, hosts, schemes } = this.#settings;
+    const schemeOf = (name: PortName) =>
+      name === "gateway" ? schemes.gateway : name === "sandbox" ? "http" : schemes.rpc;
+    const urls = Object.fromEntries(
+      portNames.map((name) => [name, urlOfListener(schemeOf(name), hosts[name], ports[name])]),
+    ) as Record<PortName, string>;
     const withSandbox = telegramApiRoot === undefined;
     writeRunning(folder, {
       pid: process.pid,
-      gateway: `http://127.0.0.1:${ports.gateway}`,
-      ...(withSandbox ? { sandbox: `http://127.0.0.1:${ports.sandbox}` } : {}),
+      gateway: urls.gateway,
+      ...(withSandbox ? { sandbox: urls.sandbox } : {}),
     });
-    this.#say(banner({ folder, ports, withSandbox, session, seconds }));
+    this.#say(banner({ folder, urls, metricsPorts, withSandbox, session, seconds }));
   }
 }

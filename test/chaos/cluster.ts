@@ -146,6 +146,7 @@ export async function startCluster(options: ClusterOptions) {
     environmentOf: (service: string) => environment.of(service, "0"),
     gatewayUrl: urlOf("gateway"),
     urlOf,
+    metricsUrlOf: (name: string) => processes.get(name)!.metricsUrl,
     start,
     /** @returns the exit code. */
     sigterm: (name: string) => processes.get(name)!.stop(),

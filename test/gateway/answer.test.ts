@@ -221,7 +221,7 @@ describe("the access log", () => {
   test("goes with metrics by route and outcome", async () => {
     const world = setup();
     await world.get("/api/broadcast/quota.json");
-    const text = await (await send(world, "/metrics")).text();
+    const text = await world.metrics();
     expect(text).toMatch(
       /leadcast_gateway_request_duration_seconds_count\{[^}]*route="\/api\/broadcast\/quota.json"[^}]*\} 1/,
     );

@@ -70,11 +70,12 @@ export function setup(replies: Replies = {}, options: { limits?: Partial<Limits>
     },
   });
   const clients = createClients({ account: transport, campaign: transport, broadcast: transport });
+  const metrics = bareMetrics();
   const gateway = createGateway({
     clients,
     log,
     publicUrl: "https://leadcast.example",
-    metrics: bareMetrics(),
+    metrics,
     limits: { ...defaultLimits, ...options.limits },
     clock: impatient,
     trustedProxies: readConfig(Proxies, { TRUSTED_PROXIES: options.trustedProxies }).TRUSTED_PROXIES,
@@ -82,6 +83,7 @@ export function setup(replies: Replies = {}, options: { limits?: Partial<Limits>
   const handle = (request: Request) => gateway.handle(request);
   return {
     gateway,
+    metrics: () => metrics.text(),
     log,
     logged,
     handle,

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import type { Subprocess } from "bun";
 
-const tokens = JSON.stringify([{ name: "gateway", secret: "0123456789abcdef", allow: ["*"] }]);
+const tokens = JSON.stringify([{ name: "gateway", secret: "gateway-secret-0001", allow: ["*"] }]);
 const running: Subprocess[] = [];
 
 afterEach(async () => {
@@ -63,7 +63,7 @@ describe("the gateway's process", () => {
 
   test("needs a token of its own", async () => {
     const child = start({ GATEWAY_PORT: "0", RPC_TOKENS: tokens.replace("gateway", "other") });
-    expect(await new Response(child.stderr).text()).toContain("RPC_TOKENS: has no token named gateway");
+    expect(await new Response(child.stderr).text()).toContain("RPC_TOKEN: is not set");
     expect(await child.exited).toBe(78);
   });
 });

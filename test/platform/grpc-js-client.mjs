@@ -1,5 +1,5 @@
 // A gRPC client that shares no code with ours, for Node and Bun alike. Arguments: address, token; stdin: the schema as a
-// FileDescriptorSet in base64. Prints one JSON object with what it saw.
+// FileDescriptorSet in base64. With TLS_CA, TLS_CERT and TLS_KEY, files, it speaks TLS. Prints one JSON object with what it saw.
 import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
@@ -7,10 +7,14 @@ import loader from "@grpc/proto-loader";
 const [address, token] = process.argv.slice(2);
 const schema = Buffer.from(readFileSync(0, "utf8"), "base64");
 const { leadcast, grpc: standard } = grpc.loadPackageDefinition(loader.loadFileDescriptorSetFromBuffer(schema));
-const insecure = grpc.credentials.createInsecure();
-const accounts = new leadcast.account.v1.AccountService(address, insecure);
-const broadcasts = new leadcast.broadcast.v1.BroadcastService(address, insecure);
-const health = new standard.health.v1.Health(address, insecure);
+const { TLS_CA, TLS_CERT, TLS_KEY } = process.env;
+const read = (path) => (path ? readFileSync(path) : null);
+const channel = TLS_CA
+  ? grpc.credentials.createSsl(read(TLS_CA), read(TLS_KEY), read(TLS_CERT))
+  : grpc.credentials.createInsecure();
+const accounts = new leadcast.account.v1.AccountService(address, channel);
+const broadcasts = new leadcast.broadcast.v1.BroadcastService(address, channel);
+const health = new standard.health.v1.Health(address, channel);
 
 function metadata(secret) {
   const values = new grpc.Metadata();
@@ -45,6 +49,10 @@ function watch() {
   return promise;
 }
 
+if (process.argv[4] === "once") {
+  console.log(JSON.stringify(await call(accounts, "resolveSession", { token: "abcd" })));
+  process.exit(0);
+}
 const seen = {
   resolved: await call(accounts, "resolveSession", { token: "abcd" }),
   missing: await call(accounts, "resolveSession", { token: "abcd" }, { secret: "unknown" }),

@@ -1,8 +1,9 @@
 /** A process for lifecycle.test.ts: what it does is said by its first argument. */
 import { Type } from "@sinclair/typebox";
-import { portVar, readConfig, urlVar } from "#services/platform/config.ts";
+import { readConfig } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
+import { httpUrlVar, portVar } from "#services/platform/variables.ts";
 
 const behaviour = process.argv[2];
 const log = createLogger({ service: "sample" });
@@ -11,7 +12,7 @@ await runProcess({
   service: "sample",
   log,
   start: async (context) => {
-    const schema = Type.Object({ ACCOUNT_PORT: portVar(7001), ACCOUNT_URL: urlVar("http://localhost:7001") });
+    const schema = Type.Object({ ACCOUNT_PORT: portVar(7001), ACCOUNT_URL: httpUrlVar("http://localhost:7001") });
     const config = readConfig(schema);
     const keepAlive = setInterval(() => undefined, 1_000);
     context.onStop("first", () => clearInterval(keepAlive));

@@ -79,7 +79,7 @@ describe("runProcess", () => {
     expect(err.trim().split("\n")).toEqual([
       "sample cannot start with this configuration:",
       'ACCOUNT_PORT: "x" is not an integer; expected a port number from 0 to 65535',
-      "ACCOUNT_URL: the value is not a URL; expected an absolute URL",
+      "ACCOUNT_URL: the value is not a URL; expected a URL that begins with http:// or https://",
     ]);
     expect(out).toBe("");
     expect(code).toBe(78);

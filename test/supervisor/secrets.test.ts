@@ -6,7 +6,8 @@ import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { readConfig, rpcTokensVar, secretKeysVar } from "#services/platform/config.ts";
+import { readConfig } from "#services/platform/config.ts";
+import { hashOfSecret, rpcTokensVar, secretKeysVar } from "#services/platform/variables.ts";
 import { loadRpcTokens, loadSecretKeys } from "#services/supervisor/secrets.ts";
 import { temporaryFolder } from "#test/support/folder.ts";
 
@@ -26,7 +27,9 @@ describe("loadRpcTokens", () => {
   test("makes tokens that the services accept, for RPCs that exist", () => {
     const tokens = loadRpcTokens(join(temporaryFolder("secrets"), "rpc-tokens.json"));
     const env = { RPC_TOKENS: JSON.stringify(tokens) };
-    expect(readConfig(Type.Object({ RPC_TOKENS: rpcTokensVar }), env).RPC_TOKENS).toEqual(tokens);
+    expect(readConfig(Type.Object({ RPC_TOKENS: rpcTokensVar }), env).RPC_TOKENS).toEqual(
+      tokens.map((token) => ({ ...token, hash: hashOfSecret(token.secret) })),
+    );
     for (const rpc of tokens.flatMap(({ allow }) => allow)) expect([...existing, "*"]).toContain(rpc);
   });
 

@@ -6,6 +6,8 @@ export interface ServiceProcess {
   readonly pid: number;
   /** What its `ready` line announced. */
   port: number;
+  /** Where its `ready` line says that metrics are; undefined for the sandbox. */
+  metricsUrl: string | undefined;
   /** SIGTERM, and the exit code that follows; 137 if it had to be killed. */
   stop(): Promise<number>;
   /** Ends it as a power cut would. */
@@ -38,6 +40,11 @@ function portOfReadyLine(line: string): number | undefined {
   return line.includes('"msg":"ready"') ? (JSON.parse(line) as { port: number }).port : undefined;
 }
 
+function metricsUrlOf(output: string): string | undefined {
+  const ready = output.split("\n").find((line) => line.includes('"msg":"ready"'));
+  return ready === undefined ? undefined : (JSON.parse(ready) as { metrics?: string }).metrics;
+}
+
 /**
  * Runs a process's `main.ts` with this environment and nothing else, until it is ready.
  * @throws with what it printed if it ends before that.
@@ -60,6 +67,7 @@ export async function startService(
   return {
     pid: child.pid,
     port: await ready.promise,
+    metricsUrl: metricsUrlOf(kept),
     stop: async () => {
       await stopProcess(child, "SIGTERM", drainMs);
       return await child.exited;

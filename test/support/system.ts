@@ -186,7 +186,11 @@ class Processes {
   }
 
   #environmentOf(service: Exclude<ServiceName, "sandbox">, port: string): Record<string, string> {
-    const shared = { ...this.#shared, [`${service.toUpperCase()}_PORT`]: port };
+    const shared = {
+      ...this.#shared,
+      [`${service.toUpperCase()}_PORT`]: port,
+      [`${service.toUpperCase()}_METRICS_PORT`]: "0",
+    };
     switch (service) {
       case "account":
       case "campaign":
@@ -204,6 +208,7 @@ class Processes {
       case "gateway":
         return {
           GATEWAY_PORT: port,
+          GATEWAY_METRICS_PORT: "0",
           RPC_TOKENS: this.#gatewayTokens,
           ACCOUNT_URL: this.urlOf("account"),
           CAMPAIGN_URL: this.urlOf("campaign"),

@@ -18,7 +18,6 @@ import type { TransportLimits } from "./limits.ts";
 import { asterisk, originForm } from "./target.ts";
 
 export interface Http2Options {
-  readonly handler: Handler;
   readonly limits: TransportLimits;
   readonly log: Logger;
 }
@@ -30,6 +29,7 @@ export interface Http2Engine {
 
 export interface Http2Peer {
   readonly address: string;
+  readonly handler: Handler;
   /** Counts a reset for the peer's address; false when it has had too many. */
   readonly reset: () => boolean;
 }
@@ -46,6 +46,7 @@ export interface Http2Connection {
 /** What is known of a connection while its session lives. */
 interface Session {
   readonly address: string;
+  readonly handler: Handler;
   readonly guard: Http2Guard;
   readonly streams: Set<Stream>;
   /** Requests under way, those of streams that were reset among them. */
@@ -82,9 +83,10 @@ export function createHttp2Engine(options: Http2Options): Http2Engine {
     else answer(options, session, request, response);
   });
   return {
-    serve: (socket, first, { address, reset }) => {
+    serve: (socket, first, { address, handler, reset }) => {
       const guard = createHttp2Guard({ limits: options.limits, reset });
-      const state: Session = { address, guard, streams: new Set(), running: 0, idleSinceMs: performance.now() };
+      const idleSinceMs = performance.now();
+      const state: Session = { address, handler, guard, streams: new Set(), running: 0, idleSinceMs };
       opening = state;
       opened = undefined;
       const refused = () => connection.destroy();
@@ -148,7 +150,7 @@ function createConnection(
 }
 
 function answer(
-  { handler, limits, log }: Http2Options,
+  { limits, log }: Http2Options,
   session: Session,
   request: Http2ServerRequest,
   response: Http2ServerResponse,
@@ -165,7 +167,7 @@ function answer(
     session.streams.delete(entry);
     session.idleSinceMs = performance.now();
   });
-  handled(handler, request, session.address)
+  handled(session.handler, request, session.address)
     .then((reply) => universalResponseToNodeResponse(watched(reply, entry, request.method === "HEAD"), response))
     .catch((error: unknown) => {
       // Most often the caller has gone while it was being answered; the access log has the call's own end.

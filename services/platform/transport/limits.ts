@@ -83,5 +83,5 @@ function parseLimits(text: string): Reading {
 export const connectionLimitsVar = parsedVar<Partial<TransportLimits>>(
   `a JSON object of numbers like {"connectionsPerAddress":1000}, whose names are ${Object.keys(ranges).join(", ")}`,
   parseLimits,
-  {},
+  { default: {} },
 );

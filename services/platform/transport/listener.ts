@@ -6,6 +6,9 @@
  * `Bun.serve` bound connections by address or the time that headers take; `node:http` can, at three times the cost.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import { listenError } from "../address.ts";
+import type { WatchedTls } from "../certificates.ts";
 import { addressBucket } from "../client-address.ts";
 import type { Logger } from "../log.ts";
 import { createConnectionGate, type GatedConnection } from "./connection-gate.ts";
@@ -14,12 +17,15 @@ import { Http1Connection } from "./http1-connection.ts";
 import { createHttp2Engine, type Http2Connection } from "./http2-connection.ts";
 import { type Budget, createBudget } from "./http2-guard.ts";
 import { defaultLimits, type TransportLimits } from "./limits.ts";
+import { createHandshakeLog, protocolsOf, refusalOf, tlsOptions } from "./tls-port.ts";
 
 export interface ListenerOptions {
   host: string;
   port: number;
   handler: Handler;
   log: Logger;
+  /** Certificates; the port then speaks TLS alone. Default: cleartext. */
+  tls?: WatchedTls | undefined;
   /** Also speak HTTP/2 with prior knowledge. Default: HTTP/1 only. */
   http2?: boolean;
   /** What differs from the default limits. */
@@ -58,8 +64,8 @@ interface Connection extends GatedConnection {
 export async function openListener(options: ListenerOptions): Promise<Listener> {
   const limits = { ...defaultLimits, ...options.limits };
   const connections = new Set<Connection>();
-  const welcome = createWelcome({ ...options, limits }, connections);
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, welcome);
+  const door = createDoor({ ...options, limits }, connections);
+  const server = options.tls === undefined ? openDoor(door) : openTlsDoor(door, options.tls, options);
   await listen(server, options.host, options.port);
   const { port } = server.address() as AddressInfo;
   const checking = setInterval(() => checkAll(connections), checkIntervalMs(limits));
@@ -103,47 +109,93 @@ function checkAll(connections: ReadonlySet<Connection>): void {
 
 function listen(server: Server, host: string, port: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", (error: NodeJS.ErrnoException) => {
-    const taken = error.code === "EADDRINUSE";
-    reject(taken ? new Error(`Port ${port} on ${host} is taken by another process.`, { cause: error }) : error);
-  });
+  server.once("error", (error) => reject(listenError(error, { host, port })));
   server.listen({ host, port }, resolve);
   return promise;
 }
 
-type WelcomeOptions = ListenerOptions & { limits: TransportLimits };
+type DoorOptions = ListenerOptions & { limits: TransportLimits };
 
-/** What is done with an accepted socket, plain or of TLS: from here on only its bytes matter. */
-function createWelcome(options: WelcomeOptions, connections: Set<Connection>): (socket: Socket) => void {
+/** What is done with an accepted socket, plain or of TLS. */
+interface Door {
+  /** Counts it from its first moment. @returns its place; undefined where there is no room, and it is gone. */
+  admit(socket: Socket): Slot | undefined;
+  /** From here on only its bytes matter. `refuse` answers in the handler's place. */
+  serve(socket: Socket, slot: Slot, refuse?: Handler): void;
+}
+
+function openDoor(door: Door): Server {
+  return createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const slot = door.admit(socket);
+    if (slot !== undefined) door.serve(socket, slot);
+  });
+}
+
+/**
+ * Who shows no certificate that counts, where one is asked for, gets that as the answer to each request: TLS' own refusal
+ * reaches most clients as a connection that was reset, which sounds like a fault of the network.
+ */
+function openTlsDoor(door: Door, tls: WatchedTls, { http2, log }: ListenerOptions): Server {
+  const slots = new WeakMap<Socket, Slot>();
+  const server = createTlsServer({
+    ...tlsOptions(tls.current),
+    ALPNProtocols: protocolsOf(http2),
+    allowHalfOpen: true,
+  });
+  server.on("connection", (socket) => {
+    const slot = door.admit(socket);
+    if (slot !== undefined) slots.set(socket, slot);
+  });
+  server.on("secureConnection", (socket) => {
+    const slot = slots.get(socket);
+    if (slot === undefined) socket.destroy();
+    else {
+      socket.setNoDelay(true);
+      door.serve(socket, slot, refusalOf(socket, tls.current));
+    }
+  });
+  server.on("tlsClientError", createHandshakeLog(log));
+  tls.onChange((material) => server.setSecureContext(tlsOptions(material)));
+  return server;
+}
+
+function createDoor(options: DoorOptions, connections: Set<Connection>): Door {
   const { handler, limits, log } = options;
   const gate = createConnectionGate(limits);
   const resets = createResetBudgets(limits);
-  const http2 = options.http2 === true ? createHttp2Engine({ handler, limits, log }) : undefined;
+  const http2 = options.http2 === true ? createHttp2Engine({ limits, log }) : undefined;
 
-  return (socket) => {
-    const address = socket.remoteAddress;
-    // What a peer does to its connection is the connection's end, and nothing else's.
-    socket.on("error", () => socket.destroy());
-    const slot = createSlot(socket, limits);
-    const leave = address === undefined ? undefined : gate.admit(slot, address);
-    if (address === undefined || leave === undefined) {
-      socket.destroy();
-      return;
-    }
-    connections.add(slot);
-    socket.once("close", () => {
-      connections.delete(slot);
-      leave();
-    });
-    const serveHttp1 = () => slot.became(new Http1Connection(socket, { handler, limits, log, address }));
-    if (http2 === undefined) serveHttp1();
-    else {
-      const bucket = addressBucket(address);
-      const serveHttp2 = (first: Buffer) => {
-        slot.became(http2.serve(socket, first, { address, reset: () => resets(bucket) }));
-      };
-      look(socket, serveHttp1, serveHttp2);
-    }
+  return {
+    admit: (socket) => {
+      const address = socket.remoteAddress;
+      // What a peer does to its connection is the connection's end, and nothing else's.
+      socket.on("error", () => socket.destroy());
+      const slot = createSlot(socket, limits);
+      const leave = address === undefined ? undefined : gate.admit(slot, address);
+      if (leave === undefined) {
+        socket.destroy();
+        return undefined;
+      }
+      connections.add(slot);
+      socket.once("close", () => {
+        connections.delete(slot);
+        leave();
+      });
+      return slot;
+    },
+    serve: (socket, slot, refuse) => {
+      const address = socket.remoteAddress ?? "";
+      const own = refuse ?? handler;
+      const serveHttp1 = () => slot.became(new Http1Connection(socket, { handler: own, limits, log, address }));
+      if (http2 === undefined) serveHttp1();
+      else {
+        const bucket = addressBucket(address);
+        const serveHttp2 = (first: Buffer) => {
+          slot.became(http2.serve(socket, first, { address, handler: own, reset: () => resets(bucket) }));
+        };
+        look(socket, serveHttp1, serveHttp2);
+      }
+    },
   };
 }
 

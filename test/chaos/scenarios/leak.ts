@@ -290,9 +290,9 @@ class Search {
   }
 
   async #metrics(): Promise<string> {
-    const { names, urlOf } = this.#cluster;
+    const { names, metricsUrlOf } = this.#cluster;
     const serving = names().filter((name) => name !== "sandbox");
-    const texts = await Promise.all(serving.map(async (name) => await (await fetch(`${urlOf(name)}/metrics`)).text()));
+    const texts = await Promise.all(serving.map(async (name) => await (await fetch(metricsUrlOf(name)!)).text()));
     return texts.join("\n");
   }
 

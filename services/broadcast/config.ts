@@ -1,0 +1,37 @@
+/** What the broadcast service's process reads from its environment. */
+import { Type } from "@sinclair/typebox";
+import { databaseVariables, wrongWithDatabase } from "#services/database/variables.ts";
+import { readConfig } from "#services/platform/config.ts";
+import {
+  rpcClientVariables,
+  rpcServerVariables,
+  wrongWithClient,
+  wrongWithPorts,
+  wrongWithServerTls,
+} from "#services/platform/rpc-variables.ts";
+import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
+import { hostVar, httpUrlVar, optionalPortVar, portVar } from "#services/platform/variables.ts";
+import { natsVariables, wrongWithQueue } from "#services/queue/variables.ts";
+
+export const Config = Type.Object({
+  ...databaseVariables,
+  ...natsVariables,
+  BROADCAST_HOST: hostVar(),
+  BROADCAST_PORT: portVar(7003),
+  BROADCAST_METRICS_HOST: hostVar(),
+  BROADCAST_METRICS_PORT: optionalPortVar,
+  DELIVERY_URL: httpUrlVar("http://localhost:7004"),
+  CONNECTION_LIMITS: connectionLimitsVar,
+  ...rpcServerVariables,
+  ...rpcClientVariables,
+});
+
+export function readBroadcastConfig() {
+  return readConfig(Config, process.env, (config, refused) => [
+    ...wrongWithDatabase(config),
+    ...wrongWithQueue(config, refused),
+    ...wrongWithPorts("BROADCAST", config),
+    ...wrongWithServerTls("RPC", config),
+    ...wrongWithClient("broadcast", config, refused, ["DELIVERY_URL"]),
+  ]);
+}
