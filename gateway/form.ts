@@ -203,7 +203,7 @@ async function parsedMultipart(
 
 /** How many parts there are, by the boundaries in front of them; the one that ends the body has two dashes behind it. */
 function partCount(bytes: Uint8Array<ArrayBuffer>, contentType: string): number {
-  const boundary = /boundary=(?:"([^"]*)"|([^;\s]*))/i.exec(contentType)?.slice(1).find(Boolean) ?? "";
+  const boundary = /;\s*boundary=(?:"([^"]*)"|([^;\s]*))/i.exec(contentType)?.slice(1).find(Boolean) ?? "";
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const delimiter = Buffer.from(`--${boundary}`);
   let count = 0;

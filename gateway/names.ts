@@ -5,7 +5,7 @@
  * | where a name stands | a parameter of the call | any other |
  * | --- | --- | --- |
  * | body of a POST | read | refused, but for what a reply has and what chooses nothing (`readBack`) |
- * | query of a POST | refused, also when spelt otherwise: its place is the body | as in a GET |
+ * | query of a POST | refused, also when spelt otherwise: its place is the body | as in a GET, but for what chooses |
  * | query of a GET | read | ignored; a strict call ignores only what defeats caches (`cacheBusters`) |
  *
  * A list comes as `name=1,2`, as a JSON array, as `name[]=1&name[]=2` or as `name[0]=1&name[1]=2`. One call uses one of
@@ -31,6 +31,11 @@ export const readBack: ReadonlySet<string> = new Set([
   ...["name", "status", "text", "media", "media_type", "button", "link", "on", "delay"],
   ...["total", "remaining", "queued", "sent", "failed", "started", "created"],
 ]);
+
+/** The other names that those two return: each says whom or which, so none is ignored by a POST, in its query either. */
+export const choosing: readonly string[] = "id statuses campaigns created_from created_to status_from status_to".split(
+  " ",
+);
 
 /** Put into addresses so that no cache answers. */
 export const cacheBusters: ReadonlySet<string> = new Set(["_", "t", "ts", "v"]);
@@ -65,7 +70,8 @@ export function checkPostQuery(rules: NameRules, query: ReadonlySet<string>): vo
     if (meant !== undefined) {
       throw refusal(`${shownName(name)} stands in the query: a POST takes ${meant} from its body.`);
     }
-    if (rules.strictQuery && !cacheBusters.has(name)) throw unknown(name, rules);
+    const mayChoose = choosing.some((param) => looksLike(name, param));
+    if (mayChoose || (rules.strictQuery && !cacheBusters.has(name))) throw unknown(name, rules);
   }
 }
 
