@@ -74,17 +74,23 @@ function withHttpStatus200(reply: Response, path: string): Response {
   return new Response(reply.body);
 }
 
+/** These may be kept back for a second on purpose, so that nobody asks in a tight loop; their time says nothing. */
+const heldBack = new Set(["limit", "key"]);
+
+function noteDuration(tally: Tally, tookMs: number, call: string): void {
+  if (tookMs > tally.slowest) Object.assign(tally, { slowest: tookMs, slowestCall: call });
+  tally.durations.push(tookMs);
+}
+
 async function ask(request: FuzzRequest, tally: Tally): Promise<void> {
   const startedAt = performance.now();
   const { method, headers, body } = request;
   const reply = await stack.gateway.handle(new Request(`http://localhost${request.path}`, { method, headers, body }));
   const { status, error } = await envelopeOf(withHttpStatus200(reply, request.path));
   const tookMs = performance.now() - startedAt;
-  if (tookMs > tally.slowest)
-    Object.assign(tally, { slowest: tookMs, slowestCall: `${method} ${request.path.split("?")[0]}` });
-  tally.durations.push(tookMs);
   const outcome = error ?? status;
   tally.outcomes[outcome] = (tally.outcomes[outcome] ?? 0) + 1;
+  if (!heldBack.has(outcome)) noteDuration(tally, tookMs, `${method} ${request.path.split("?")[0]}`);
   expect(outcome).not.toBe("db");
 }
 
@@ -108,7 +114,7 @@ test(
     const sorted = tally.durations.sort((a, b) => a - b);
     const at = (share: number) => sorted[Math.floor(sorted.length * share)]!.toFixed(1);
     console.log(
-      `fuzz: ${sorted.length} requests, seed ${seed}, ${JSON.stringify(tally.outcomes)}, ms p50 ${at(0.5)} p99 ${at(0.99)} ` +
+      `fuzz: ${runs} requests, seed ${seed}, ${JSON.stringify(tally.outcomes)}, ms p50 ${at(0.5)} p99 ${at(0.99)} ` +
         `max ${tally.slowest.toFixed(0)} (${tally.slowestCall}), heap ${(heapGrowth / 2 ** 20).toFixed(1)} MB more than halfway through`,
     );
     expect(Object.keys(tally.outcomes)).toEqual(expect.arrayContaining(["ok", "key", "func", "access", "state"]));

@@ -132,11 +132,20 @@ describe("contract 3, forms of requests", () => {
   test("a list of campaigns reaches those campaigns alone, however it is written", async () => {
     const { data } = await call("POST broadcast/add", { name: "N" });
     const { id } = data as { id: number };
-    const [first] = customer.campaignIds as [number];
+    const [first, second] = customer.campaignIds as [number, number];
+    await customer.putLeads(2, { from: 40, campaignId: second });
     for (const name of ["campaigns", "campaigns[]", "campaigns[0]"]) {
-      expect(await call("POST broadcast/edit", { id, statuses: 31, [name]: first })).toEqual({ status: "ok" });
-      expect((await call("GET broadcast/get", { id })).data).toMatchObject({ campaigns: [first] });
+      expect(await call("POST broadcast/edit", { id, statuses: 31, text: "T", [name]: second })).toEqual({
+        status: "ok",
+      });
+      expect((await call("GET broadcast/get", { id })).data).toMatchObject({ campaigns: [second], total: 2 });
+      expect(await call("POST broadcast/edit", { id, statuses: 31, text: "T", [name]: first })).toEqual({
+        status: "ok",
+      });
+      expect((await call("GET broadcast/get", { id })).data).toMatchObject({ campaigns: [first], total: 3 });
     }
+    expect(await call("POST broadcast/start", { id, "campaigns[]": first })).toMatchObject({ error: "func" });
+    expect((await call("POST broadcast/start", { id })).data).toEqual({ queued: 3 });
   });
 
   test("numbers are digits: no sign, exponent, hex, space or fraction, and nothing above 2^53 − 1", async () => {

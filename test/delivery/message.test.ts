@@ -40,6 +40,13 @@ describe("composeMessage", () => {
     expect(more).toEqual([]);
   });
 
+  test("fills a percent-encoded macro of any link, also of a text that was saved long ago", () => {
+    const body = { button: "Go", link: "https://example.com/?c=%7Bclick%7D" };
+    const message = composeMessage(claimed("[a](https://a.bc/%7bclick}) *b*", { body }), NOW_MS)!;
+    expect(message.entities[0]).toMatchObject({ url: "https://a.bc/c1" });
+    expect(message.keyboard!.inline_keyboard[0]).toEqual([{ text: "Go", url: "https://example.com/?c=c1" }]);
+  });
+
   test("is nothing where the text is blank with this lead's values, unless there is media", () => {
     expect(composeMessage(claimed("{username} ", { lead: { username: "" } }), NOW_MS)).toBeUndefined();
     const body = { media: "ref", mediaType: 1 };
