@@ -10,6 +10,7 @@ import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { openPorts } from "#services/platform/open-ports.ts";
+import { rpcLoadFrom } from "#services/platform/rpc-load.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { watchServerTls } from "#services/platform/rpc-variables.ts";
@@ -50,6 +51,7 @@ await runProcess({
       routes: createAccountRoutes({ sql, db, uses }),
       services: [AccountService],
       tokens: config.RPC_TOKENS,
+      load: rpcLoadFrom(config),
       log,
       observer: auditor,
       interceptors: [storableInterceptor],

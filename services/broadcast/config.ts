@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { databaseVariables, wrongWithDatabase } from "#services/database/variables.ts";
 import { readConfig } from "#services/platform/config.ts";
+import { rpcLoadVars } from "#services/platform/rpc-load.ts";
 import {
   rpcClientVariables,
   rpcServerVariables,
@@ -22,6 +23,7 @@ export const Config = Type.Object({
   BROADCAST_METRICS_PORT: optionalPortVar,
   DELIVERY_URL: httpUrlVar("http://localhost:7004"),
   CONNECTION_LIMITS: connectionLimitsVar,
+  ...rpcLoadVars,
   ...rpcServerVariables,
   ...rpcClientVariables,
 });

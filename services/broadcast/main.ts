@@ -17,6 +17,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { openPorts } from "#services/platform/open-ports.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { rpcLoadFrom } from "#services/platform/rpc-load.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { watchClientTls, watchServerTls } from "#services/platform/rpc-variables.ts";
@@ -81,6 +82,7 @@ await runProcess({
       }),
       services: [BroadcastService],
       tokens: config.RPC_TOKENS,
+      load: rpcLoadFrom(config),
       log,
       observer: auditor,
       interceptors: [paidInterceptor({ sql, methods: CUSTOMER_METHODS }), storableInterceptor],

@@ -15,6 +15,7 @@ import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { openPorts } from "#services/platform/open-ports.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { rpcLoadFrom } from "#services/platform/rpc-load.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { watchClientTls, watchServerTls } from "#services/platform/rpc-variables.ts";
@@ -22,7 +23,7 @@ import { createSecretBox } from "#services/platform/secrets.ts";
 import { ownSecret } from "#services/platform/variables.ts";
 import { readCampaignConfig } from "./config.ts";
 import { readNumbers } from "./read-numbers.ts";
-import { createCampaignRoutes, paidMethods } from "./routes.ts";
+import { createCampaignRoutes, paidMethods, uploadMethods } from "./routes.ts";
 import { StartTasks } from "./start-tasks.ts";
 
 const service = "campaign";
@@ -67,12 +68,14 @@ await runProcess({
       routes: createCampaignRoutes({ sql, db, secretBox, delivery, onUnread: () => tasks.wake() }),
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
+      load: rpcLoadFrom(config),
       log,
       observer: auditor,
       interceptors: [paidInterceptor({ sql, methods: paidMethods }), storableInterceptor],
       metrics,
       readyCheck: () => pingDatabase(sql),
       maxMessageBytes,
+      ownTurns: uploadMethods,
     });
     await openPorts(context, { process: "CAMPAIGN", config, ...server, tls, metrics, log });
     tasks.wake();

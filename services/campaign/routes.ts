@@ -20,8 +20,8 @@ import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { uploadMedia } from "#services/media/media.ts";
-import { createTurns } from "#services/media/turns.ts";
 import { notYours } from "#services/platform/domain-error.ts";
+import { FairTurns } from "#services/platform/fair-turns.ts";
 import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { type PreviewClient, passOn, sendPreview } from "#services/preview/preview.ts";
@@ -189,14 +189,30 @@ function updateHandlers({ sql }: CampaignRoutesOptions): Handlers {
   };
 }
 
+/** RPCs that take turns of their own. */
+export const uploadMethods: ReadonlySet<string> = new Set([
+  `${CampaignService.typeName}/${CampaignService.method.uploadMedia.name}`,
+]);
+
 /** A long video is written for a second or two: most of the connections stay free for everything else. */
-const UPLOAD_TURNS = { maxRunning: 3, maxWaiting: 12 };
+const UPLOAD_TURNS = {
+  maxRunning: 3,
+  maxRunningPerKey: 2,
+  maxWaitingPerKey: 13,
+  maxWaiting: 24,
+  maxWaitMs: 30_000,
+  refusal: "Too many uploads run at once: try again in a moment.",
+};
 
 function mediaHandlers({ sql }: CampaignRoutesOptions): Handlers {
-  const turns = createTurns(UPLOAD_TURNS);
+  const turns = new FairTurns(UPLOAD_TURNS);
   return {
     uploadMedia: async ({ accountId, content }, { signal }) => {
-      const { ref, mediaType } = await turns.take(() => uploadMedia(sql, Number(accountId), content), signal);
+      const { ref, mediaType } = await turns.take(
+        String(accountId),
+        () => uploadMedia(sql, Number(accountId), content),
+        signal,
+      );
       return create(UploadMediaResponseSchema, { media: ref, mediaType });
     },
   };

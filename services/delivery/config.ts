@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { databaseVariables, wrongWithDatabase } from "#services/database/variables.ts";
 import { readConfig } from "#services/platform/config.ts";
+import { rpcLoadVars } from "#services/platform/rpc-load.ts";
 import { rpcServerVariables, wrongWithPorts, wrongWithServerTls } from "#services/platform/rpc-variables.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import {
@@ -23,6 +24,7 @@ export const Config = Type.Object({
   DELIVERY_METRICS_HOST: hostVar(),
   DELIVERY_METRICS_PORT: optionalPortVar,
   CONNECTION_LIMITS: connectionLimitsVar,
+  ...rpcLoadVars,
   ...rpcServerVariables,
   SECRET_KEYS: secretKeysVar,
   PUBLIC_URL: Type.Optional(httpUrlVar()),

@@ -11,6 +11,7 @@ import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { openPorts } from "#services/platform/open-ports.ts";
+import { rpcLoadFrom } from "#services/platform/rpc-load.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
 import { watchServerTls } from "#services/platform/rpc-variables.ts";
@@ -79,6 +80,7 @@ await runProcess({
       routes: delivery.routes,
       services: [DeliveryService],
       tokens: config.RPC_TOKENS,
+      load: rpcLoadFrom(config),
       log,
       observer: auditor,
       interceptors: [storableInterceptor],

@@ -2,7 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor } from "@connectrpc/connect";
 import { DomainError, ErrorReason } from "./domain-error.ts";
-import { callerKey, noteCaller } from "./rpc-context.ts";
+import { callerKey, currentScope, noteCaller } from "./rpc-context.ts";
 import { connectErrorFromDomain, rpcName } from "./rpc-errors.ts";
 import { hashOfSecret, type RpcCaller, type RpcToken } from "./variables.ts";
 
@@ -27,7 +27,7 @@ export function createAuthGate(callers: readonly (RpcCaller | RpcToken)[]): Requ
   return (context) => {
     if (openPackages.some((prefix) => context.service.typeName.startsWith(prefix))) return;
     const token = findToken(known, context.requestHeader.get("authorization"));
-    if (token === undefined) throw refusal(ErrorReason.UNAUTHENTICATED, "The service token is missing or unknown.");
+    if (token === undefined) throw unknownToken();
     noteCaller(token.name, context.requestHeader);
     const rpc = rpcName(context.method);
     if (!isAllowed(token, context.method)) {
@@ -35,6 +35,12 @@ export function createAuthGate(callers: readonly (RpcCaller | RpcToken)[]): Requ
     }
     context.values.set(callerKey, token.name);
   };
+}
+
+function unknownToken(): Error {
+  const scope = currentScope();
+  if (scope !== undefined) scope.tokenRefused = true;
+  return refusal(ErrorReason.UNAUTHENTICATED, "The service token is missing or unknown.");
 }
 
 function refusal(reason: ErrorReason.UNAUTHENTICATED | ErrorReason.FORBIDDEN, message: string): Error {

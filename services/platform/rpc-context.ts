@@ -29,6 +29,8 @@ export interface RequestScope {
   /** Address of the other end of the connection; empty where it is not known. */
   readonly peer: string;
   caller?: Caller;
+  /** The service token was missing or unknown. */
+  tokenRefused?: boolean;
   /** Once its message is read; see `currentCall`. */
   call?: ServedCall;
 }

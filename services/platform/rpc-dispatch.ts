@@ -13,6 +13,8 @@ export interface DispatchOptions {
   isReady: () => Promise<boolean>;
   /** The longest deadline of a unary call, in milliseconds. */
   maxTimeoutMs: number;
+  /** Called before the refusal of a wrong service token goes out. */
+  guardToken: (address: string, signal: AbortSignal) => Promise<void>;
   /** Aborted when the server begins to stop: ends streams, which would not end by themselves, and refuses new calls. */
   stopping: AbortSignal;
 }
@@ -30,6 +32,7 @@ export function createDispatch(options: DispatchOptions): Handler {
       const handler = handlers.get(path);
       const response =
         handler === undefined ? await answerPlain(options, request, path) : await answerRpc(options, handler, request);
+      if (currentScope()?.tokenRefused) await options.guardToken(request.address, request.signal);
       return withCommonHeaders(response, request, requestId);
     });
   };

@@ -70,7 +70,8 @@ export function connectErrorFromDomain(error: DomainError): ConnectError {
 function connectErrorFrom(failure: CallFailure, code: Code, cause: unknown): ConnectError {
   const { reason, field, retryAfterSeconds = 0 } = failure;
   const info = { reason, field, retryAfterSeconds };
-  return new ConnectError(failure.message, code, undefined, [{ desc: ErrorInfoSchema, value: info }], cause);
+  const header = retryAfterSeconds > 0 ? { "retry-after": String(retryAfterSeconds) } : undefined;
+  return new ConnectError(failure.message, code, header, [{ desc: ErrorInfoSchema, value: info }], cause);
 }
 
 /**

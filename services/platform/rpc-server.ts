@@ -19,6 +19,7 @@ import { signalInterceptor } from "./rpc-deadline.ts";
 import { createDispatch } from "./rpc-dispatch.ts";
 import { domainErrorInterceptor, reasonFromError, rpcName } from "./rpc-errors.ts";
 import { createInFlight } from "./rpc-in-flight.ts";
+import { createTokenGuard, defaultRpcLoad, loadInterceptor, type RpcLoad } from "./rpc-load.ts";
 import type { TransportLimits } from "./transport/limits.ts";
 import { type Listener, openListener } from "./transport/listener.ts";
 import type { RpcCaller, RpcToken } from "./variables.ts";
@@ -53,6 +54,10 @@ export interface RpcServerOptions {
   maxTimeoutMs?: number;
   /** How long `stop` waits for unary calls in flight before it cuts them, in milliseconds. Default 10,000. */
   drainTimeoutMs?: number;
+  /** What one caller may take. Default: as the environment's defaults. */
+  load?: RpcLoad;
+  /** RPCs, as `package.Service/Method`, that take turns of their own and none of their account's share. */
+  ownTurns?: ReadonlySet<string>;
   /** What one peer may take; what differs from the default. */
   limits?: Partial<TransportLimits>;
 }
@@ -94,6 +99,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     inFlight,
     isReady,
     maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
+    guardToken: createTokenGuard(options.load ?? defaultRpcLoad),
     stopping: softStop.signal,
   });
   let opening: Promise<Listener> | undefined;
@@ -169,6 +175,7 @@ function createRouter(options: RpcServerOptions, readiness: Readiness, shutdownS
       domainErrorInterceptor(log),
       callInterceptor(options.observer),
       signalInterceptor,
+      loadInterceptor(options.load ?? defaultRpcLoad, options.ownTurns ?? new Set()),
       ...(options.interceptors ?? []),
       createValidateInterceptor(),
     ],
