@@ -11,6 +11,7 @@ import { callOptionsFor, type GatewayClients } from "./clients.ts";
 import { corsHeaders, isPreflight, preflightReply } from "./cors.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
 import { queryNames } from "./form.ts";
+import { JsonList } from "./json-list.ts";
 import { checkPostQuery } from "./names.ts";
 import type { Handler, Trace } from "./observe.ts";
 import { httpStatusFromCode, type RestCode, RestError, restErrorFrom } from "./rest-error.ts";
@@ -74,7 +75,7 @@ async function enveloped(
     trace.sessionId = sessionId;
     const data = await work({ accountId, clients, options: callOptionsFor(trace) });
     trace.outcome = "ok";
-    return envelope(data === undefined ? { status: "ok" } : { status: "ok", data });
+    return reply(okText(data));
   } catch (error) {
     const refusal = restErrorFrom(error);
     trace.outcome = refusal.code;
@@ -84,12 +85,17 @@ async function enveloped(
   }
 }
 
-function envelope(body: Record<string, unknown>, more: Record<string, string> = {}): Response {
+function okText(data: unknown): string {
+  if (data instanceof JsonList) return `{"status":"ok","data":${data.toText()}}`;
+  return JSON.stringify(data === undefined ? { status: "ok" } : { status: "ok", data });
+}
+
+function reply(text: string, more: Record<string, string> = {}): Response {
   const headers = { ...corsHeaders, "content-type": "application/json", "cache-control": "no-store", ...more };
-  return new Response(JSON.stringify(body), { status: 200, headers });
+  return new Response(text, { status: 200, headers });
 }
 
 function refused({ code, message, retryAfterSeconds }: RestError): Response {
   const wait: Record<string, string> = retryAfterSeconds > 0 ? { "retry-after": String(retryAfterSeconds) } : {};
-  return envelope({ status: "error", error: code, message }, { "x-error": code, ...wait });
+  return reply(JSON.stringify({ status: "error", error: code, message }), { "x-error": code, ...wait });
 }

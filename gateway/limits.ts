@@ -11,8 +11,8 @@ export const limitVars = {
   ...shareVars,
   SESSION_CALLS_PER_SECOND: perSecond(300),
   ACCOUNT_CALLS_PER_SECOND: perSecond(600),
-  /** Tokens and webhook secrets that turn out wrong. People mistype no tokens; a broken script is told soon. */
-  ADDRESS_FAILURES_PER_MINUTE: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 60 }),
+  /** Tokens and webhook secrets that turn out wrong. Tokens cannot be guessed: this bounds load, and tells a broken script. */
+  ADDRESS_FAILURES_PER_MINUTE: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 600 }),
   ACCOUNT_UPLOADS_AT_ONCE: Type.Integer({ minimum: 1, maximum: 100, default: 2 }),
   /** Each is in memory as a whole, and some of them twice while they are handed on: 12 of 50 MB are below 1 GB. */
   UPLOADS_AT_ONCE: Type.Integer({ minimum: 1, maximum: 1_000, default: 12 }),

@@ -9,7 +9,7 @@ import { type RestCode, restCodes } from "./rest-error.ts";
 type Json = Record<string, unknown>;
 
 /** Refusals that every endpoint shares. */
-const sharedCodes = ["key", "unpaid", "func", "db"] as const satisfies readonly RestCode[];
+const sharedCodes = ["key", "unpaid", "func", "db", "limit"] as const satisfies readonly RestCode[];
 
 const strictText = "An unknown name in its query is refused, but for `_`, `t`, `ts` and `v`.";
 

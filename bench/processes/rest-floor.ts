@@ -3,7 +3,7 @@ import { Elysia } from "elysia";
 import { hashSessionToken } from "#services/account/account.ts";
 import { selectSession } from "#services/account/session-store.ts";
 import { getQuota } from "#services/broadcast/quota.ts";
-import { type BroadcastView, getBroadcast, listBroadcasts } from "#services/broadcast/view.ts";
+import { type BroadcastView, getBroadcast, type ListedBroadcast, listBroadcasts } from "#services/broadcast/view.ts";
 import { createDatabase } from "#services/database/client.ts";
 import { loadEntitlement } from "#services/entitlement/entitlement.ts";
 import { answerParent, childOptions } from "../child.ts";
@@ -23,7 +23,7 @@ function unix(moment: Date | null): number {
   return moment ? Math.floor(moment.getTime() / 1000) : 0;
 }
 
-function toListed(view: BroadcastView) {
+function toListed(view: ListedBroadcast) {
   const { id, name, state, statuses, campaignIds, total, counters } = view;
   const { sent, queued, failed } = counters;
   const times = { started: unix(view.startedAt), created: unix(view.createdAt) };
@@ -48,7 +48,7 @@ const app = new Elysia()
     ok(toWhole(await getBroadcast(sql, await accountOf(headers.authorization), Number(query.id)))),
   )
   .get("/api/broadcast/list.json", async ({ headers }) =>
-    ok((await listBroadcasts(sql, await accountOf(headers.authorization))).map(toListed)),
+    ok((await listBroadcasts(sql, await accountOf(headers.authorization))).broadcasts.map(toListed)),
   )
   .get("/api/broadcast/quota.json", async ({ headers }) =>
     ok(await getQuota(sql, await accountOf(headers.authorization))),

@@ -1,5 +1,6 @@
 /** Start of a large audience, beside its own INSERT … SELECT alone. */
 
+import { MAX_QUEUED } from "#services/broadcast/queue-room.ts";
 import { insertFirstRun, insertTopUp, selectBroadcast } from "#services/broadcast/store.ts";
 import type { TransactionSql } from "#services/database/client.ts";
 import { startChild } from "../child.ts";
@@ -59,7 +60,8 @@ async function firstRun({ rounds, say }: RowContext, { sql, world, client, leads
       await emptyLedger(sql);
       await sql`CHECKPOINT`;
       const row = (await selectBroadcast(sql, world.accountId, broadcastId))!;
-      return await timeMs(() => insertFirstRun(alone(sql), world.accountId, row, { sourceId: row.sourceId, run: 1 }));
+      const ledger = { sourceId: row.sourceId, run: 1, limit: MAX_QUEUED };
+      return await timeMs(() => insertFirstRun(alone(sql), world.accountId, row, ledger));
     },
   });
   await emptyLedger(sql);

@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import type { Broadcast } from "#gen/leadcast/broadcast/v1/broadcast_pb.ts";
 import type { UpdateBroadcastRequestSchema } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { type Call, defineEndpoint, type Endpoint } from "../endpoint.ts";
+import { gathered, pageParams } from "../paging.ts";
 import { campaignIds, integer, orElse, text, unixSeconds, type Values } from "../params.ts";
 import type { RestCode } from "../rest-error.ts";
 import {
@@ -33,14 +34,16 @@ const listBroadcasts = defineEndpoint({
   path: "/api/broadcast/list.json",
   tag,
   summary: "List broadcasts",
-  description: "Your broadcasts, newest first, with counters as they are now and `total` as of the last Start.",
-  params: {},
+  description:
+    "Your broadcasts, newest first, without their messages, with counters as they are now and `total` as of the last Start. All of them, or a page with `limit` and `before`.",
+  params: pageParams("broadcasts"),
   data: Type.Array(Type.Object({ ...listFields, ...totalField, ...counterFields, ...timeFields })),
   refusals: {},
-  run: async ({ accountId, clients, options }) => {
-    const { broadcasts } = await clients.broadcast.listBroadcasts({ accountId }, options);
-    return broadcasts.map(listedToRest);
-  },
+  run: async ({ accountId, clients, options }, page) =>
+    await gathered(page, async (request) => {
+      const { broadcasts, nextBeforeId } = await clients.broadcast.listBroadcasts({ accountId, ...request }, options);
+      return { items: broadcasts.map(listedToRest), nextBeforeId };
+    }),
 });
 
 /** The fields that list and get share, in the order in which both have them. */
@@ -148,7 +151,7 @@ const createBroadcast = defineEndpoint({
   description: "Creates an empty draft. Every call creates another one.",
   params: { name: orElse(nameParam, "") },
   data: Type.Object({ id: Type.Integer({ description: "The new broadcast." }) }),
-  refusals: {},
+  refusals: { limit: "You have as many broadcasts as your tariff allows; `message` says how many to delete." },
   run: async ({ accountId, clients, options }, { name }) => {
     const created = await clients.broadcast.createBroadcast({ accountId, name }, options);
     return { id: Number(created.broadcastId) };
@@ -222,6 +225,7 @@ const startBroadcast = defineEndpoint({
     broadcasts: "Your tariff does not include broadcasts.",
     state: "It is running or paused.",
     func: unsendable,
+    limit: "You would have more messages in the queue than an account may have; nothing was queued.",
   },
   run: async ({ accountId, clients, options }, values) => {
     const { queued } = await clients.broadcast.startBroadcast({ accountId, broadcastId: values.id }, options);

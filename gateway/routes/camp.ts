@@ -2,6 +2,7 @@ import { Type } from "@sinclair/typebox";
 import type { Block } from "#gen/leadcast/campaign/v1/block_pb.ts";
 import { type Campaign, CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import { defineEndpoint, type Endpoint } from "../endpoint.ts";
+import { gathered, pageParams } from "../paging.ts";
 import { flag, id, integer, optional } from "../params.ts";
 import { leadStatusFromRest, leadStatusToRest } from "../rest-values.ts";
 import { bodyParams, bodySchema, bodyToRest, mediaTypeFromRest } from "./body-fields.ts";
@@ -18,8 +19,8 @@ const listCampaigns = defineEndpoint({
   path: "/api/camp/list.json",
   tag,
   summary: "List campaigns",
-  description: "Your campaigns, newest first.",
-  params: {},
+  description: "Your campaigns, newest first: all of them, or a page with `limit` and `before`.",
+  params: pageParams("campaigns"),
   data: Type.Array(
     Type.Object({
       id: Type.Integer({ description: "The campaign." }),
@@ -30,10 +31,11 @@ const listCampaigns = defineEndpoint({
     }),
   ),
   refusals: {},
-  run: async ({ accountId, clients, options }) => {
-    const { campaigns } = await clients.campaign.listCampaigns({ accountId }, options);
-    return campaigns.map(campaignToRest);
-  },
+  run: async ({ accountId, clients, options }, page) =>
+    await gathered(page, async (request) => {
+      const { campaigns, nextBeforeId } = await clients.campaign.listCampaigns({ accountId, ...request }, options);
+      return { items: campaigns.map(campaignToRest), nextBeforeId };
+    }),
 });
 
 function campaignToRest(campaign: Campaign) {

@@ -17,8 +17,8 @@ const upload = defineEndpoint({
     media_type: Type.Integer({ enum: [MediaType.PHOTO, MediaType.VIDEO], description: "1 picture, 2 video." }),
   }),
   refusals: {
-    func: "The file is missing, too large, or neither of the kinds that are taken, or the account's storage is full.",
-    limit: "Your other uploads still run, or too many run at once: try again a little later.",
+    func: "The file is missing, too large, or neither of the kinds that are taken.",
+    limit: "The account's storage is full, or too many uploads run at once.",
   },
   run: async ({ accountId, clients, options }, values) => {
     const content = new Uint8Array(await values.file.arrayBuffer());

@@ -8,7 +8,12 @@ export interface Tariff {
   broadcasts: boolean;
   /** Manual messages per UTC day; 0 is unlimited. */
   dailyCap: number;
+  /** Broadcasts that an account may have, in all states. */
+  maxBroadcasts: number;
 }
+
+/** What a tariff allows that does not say. */
+export const DEFAULT_MAX_BROADCASTS = 1_000;
 
 /** A customer. */
 export interface Account {

@@ -23,7 +23,7 @@ import { retryCollisions, SqlState, sqlStateOf } from "#services/database/retry.
 import { systemClock } from "#services/platform/clock.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { dateFromTimestamp, timestampFromMoment } from "#services/platform/rpc-time.ts";
-import { type Account, hashSessionToken, sessionSeconds, type Tariff } from "./account.ts";
+import { type Account, DEFAULT_MAX_BROADCASTS, hashSessionToken, sessionSeconds, type Tariff } from "./account.ts";
 import { auditHandlers } from "./audit-log.ts";
 import { accountExists, selectSession, selectSessions } from "./session-store.ts";
 import { SessionUses } from "./session-uses.ts";
@@ -147,8 +147,8 @@ async function putAccount(sql: Sql, db: Drizzle, wanted: Account): Promise<Accou
   }
 }
 
-function tariffFromMessage({ id, name, broadcasts, dailyCap }: TariffMessage): Tariff {
-  return { id: Number(id), name, broadcasts, dailyCap };
+function tariffFromMessage({ id, name, broadcasts, dailyCap, maxBroadcasts }: TariffMessage): Tariff {
+  return { id: Number(id), name, broadcasts, dailyCap, maxBroadcasts: maxBroadcasts || DEFAULT_MAX_BROADCASTS };
 }
 
 function tariffToMessage({ id, ...rest }: Tariff): MessageInitShape<typeof TariffSchema> {

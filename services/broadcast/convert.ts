@@ -15,7 +15,7 @@ import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import { dateFromTimestamp } from "#services/platform/rpc-time.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
 import type { BroadcastState } from "./broadcast.ts";
-import type { BroadcastView, LeadCounters } from "./view.ts";
+import type { BroadcastView, LeadCounters, ListedBroadcast } from "./view.ts";
 
 /** Enums of the protobuf count from 1 where the stored numbers count from 0. */
 const ENUM_OFFSET = 1;
@@ -74,7 +74,16 @@ export function countersToMessage(counters: LeadCounters): Counters {
 
 export function broadcastToMessage(view: BroadcastView): Broadcast {
   const { text, media, mediaType, button, link } = view;
-  return create(BroadcastSchema, {
+  const body = { text, media, mediaType: mediaType as number, button, link };
+  return create(BroadcastSchema, { ...fieldsOf(view), body, remaining: BigInt(view.remaining) });
+}
+
+export function listedToMessage(listed: ListedBroadcast): Broadcast {
+  return create(BroadcastSchema, fieldsOf(listed));
+}
+
+function fieldsOf(view: ListedBroadcast) {
+  return {
     id: BigInt(view.id),
     name: view.name,
     state: stateToMessage(view.state),
@@ -86,14 +95,12 @@ export function broadcastToMessage(view: BroadcastView): Broadcast {
       statusFromTime: dateToMessage(view.statusFrom),
       statusToTime: dateToMessage(view.statusTo),
     },
-    body: { text, media, mediaType: mediaType as number, button, link },
     counters: countersToMessage(view.counters),
     total: BigInt(view.total),
-    remaining: BigInt(view.remaining),
     startTime: dateToMessage(view.startedAt),
     createTime: dateToMessage(view.createdAt),
     pauseReason: view.pauseReason,
-  });
+  };
 }
 
 function dateToMessage(date: Date | null): Timestamp | undefined {

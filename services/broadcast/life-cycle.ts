@@ -1,6 +1,6 @@
 /**
  * The transactions of a broadcast's life: each decides and writes while it holds what decides. Order of locks: gate →
- * broadcast → sends → counters.
+ * broadcast → sends → counters → account.
  */
 import { noteChange } from "#services/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/database/client.ts";
@@ -12,6 +12,7 @@ import { checkSendable } from "#services/message/body.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import { type Action, BroadcastState, nextState } from "./broadcast.ts";
+import { MAX_QUEUED, queueRoom, requireQueueRoom } from "./queue-room.ts";
 import type { BroadcastRow } from "./store.ts";
 import * as store from "./store.ts";
 
@@ -19,24 +20,35 @@ import * as store from "./store.ts";
  * Takes every lead of the audience that was not reached yet and opens a run.
  * @returns how many were enqueued; with 0 nothing has changed.
  */
-export async function startBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<number> {
+export async function startBroadcast(
+  sql: Sql,
+  accountId: number,
+  broadcastId: number,
+  maxQueued = MAX_QUEUED,
+): Promise<number> {
   return await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
     await requireFeature(tx, accountId);
     nextState("start", broadcast.state);
     checkSendable(broadcast);
-    const queued = await enqueue(tx, broadcast);
+    const queued = await enqueue(tx, broadcast, await queueRoom(tx, accountId, maxQueued));
+    if (queued > 0) await requireQueueRoom(tx, accountId, maxQueued);
     noteChange({ changes: queued });
     return queued;
   });
 }
 
-async function enqueue(tx: TransactionSql, broadcast: BroadcastRow): Promise<number> {
+/** Stops at one more than there is room for, where it can. */
+async function enqueue(tx: TransactionSql, broadcast: BroadcastRow, room: number): Promise<number> {
   const { id, accountId, sourceId } = broadcast;
   const run = broadcast.run + 1;
   const counters = (await readCounters(tx, [sourceId])).get(sourceId)!;
   const first = counters.enqueued === 0;
   const taken = first
-    ? { enqueued: await store.insertFirstRun(tx, accountId, broadcast, { sourceId, run }), failed: 0, dropped: 0 }
+    ? {
+        enqueued: await store.insertFirstRun(tx, accountId, broadcast, { sourceId, run, limit: room + 1 }),
+        failed: 0,
+        dropped: 0,
+      }
     : await store.insertTopUp(tx, accountId, broadcast, { sourceId, run });
   if (taken.enqueued === 0) return 0;
   const deltas = new CounterDeltas();

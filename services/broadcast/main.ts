@@ -78,6 +78,7 @@ await runProcess({
         clock: systemClock,
         meter,
         checkMedia: checkMediaRef,
+        maxQueued: config.ACCOUNT_QUEUED_MESSAGES,
         sendPreview: (accountId, broadcastId) => sendToMyself(sql, delivery, accountId, broadcastId),
       }),
       services: [BroadcastService],

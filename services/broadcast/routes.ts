@@ -6,7 +6,7 @@ import {
   type Progress as ProgressMessage,
   ProgressSchema,
 } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
-import { noteChange, recordOutside } from "#services/audit/record.ts";
+import { recordOutside } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
 import type { Clock } from "#services/platform/clock.ts";
@@ -15,13 +15,14 @@ import {
   bodyFromMessage,
   broadcastToMessage,
   countersToMessage,
+  listedToMessage,
   stateToMessage,
 } from "./convert.ts";
+import { createBroadcast } from "./create.ts";
 import { type CheckMedia, updateBroadcast } from "./edit.ts";
 import * as lifeCycle from "./life-cycle.ts";
 import type { Progress, ProgressMeter } from "./progress.ts";
 import { getQuota } from "./quota.ts";
-import { insertBroadcast } from "./store.ts";
 import { getBroadcast, listBroadcasts } from "./view.ts";
 import { watchProgress } from "./watch.ts";
 
@@ -31,6 +32,8 @@ export interface BroadcastRoutesOptions {
   databaseClock?: DatabaseClock;
   meter: ProgressMeter;
   checkMedia: CheckMedia;
+  /** Messages that one account may have queued; default 20,000,000. */
+  maxQueued?: number;
   /** Sends a preview; see previews.ts. */
   sendPreview: (accountId: number, broadcastId: number) => Promise<void>;
 }
@@ -55,9 +58,10 @@ export function broadcastRoutes(options: BroadcastRoutesOptions): (router: Conne
 function reads(options: BroadcastRoutesOptions) {
   const { sql, clock, meter } = options;
   return {
-    listBroadcasts: async ({ accountId }) => ({
-      broadcasts: (await listBroadcasts(sql, Number(accountId))).map(broadcastToMessage),
-    }),
+    listBroadcasts: async ({ accountId, limit, beforeId }) => {
+      const page = await listBroadcasts(sql, Number(accountId), { limit, beforeId: Number(beforeId) });
+      return { broadcasts: page.broadcasts.map(listedToMessage), nextBeforeId: BigInt(page.nextBeforeId) };
+    },
     getBroadcast: async (request) => ({ broadcast: broadcastToMessage(await getBroadcast(sql, ...idsOf(request))) }),
     getQuota: async ({ accountId }) => {
       const quota = await getQuota(sql, Number(accountId), options.databaseClock);
@@ -93,22 +97,16 @@ function writes({ sql, checkMedia, sendPreview }: BroadcastRoutesOptions) {
   } satisfies Partial<ServiceImpl<typeof BroadcastService>>;
 }
 
-async function createBroadcast(sql: Sql, accountId: number, name: string): Promise<number> {
-  return (await sql.begin(async (tx) => {
-    const id = await insertBroadcast(tx, accountId, name);
-    noteChange({ object: { kind: "broadcast", id: String(id) } });
-    return id;
-  })) as number;
-}
-
-function lifeCycleRoutes({ sql }: BroadcastRoutesOptions) {
+function lifeCycleRoutes({ sql, maxQueued }: BroadcastRoutesOptions) {
   const act =
     (work: (sql: Sql, accountId: number, broadcastId: number) => Promise<void>) => async (request: OneBroadcast) => {
       await work(sql, ...idsOf(request));
       return {};
     };
   return {
-    startBroadcast: async (request) => ({ queued: BigInt(await lifeCycle.startBroadcast(sql, ...idsOf(request))) }),
+    startBroadcast: async (request) => ({
+      queued: BigInt(await lifeCycle.startBroadcast(sql, ...idsOf(request), maxQueued)),
+    }),
     pauseBroadcast: act(lifeCycle.pauseBroadcast),
     resumeBroadcast: act(lifeCycle.resumeBroadcast),
     cancelBroadcast: act(lifeCycle.cancelBroadcast),

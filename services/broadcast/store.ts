@@ -8,7 +8,8 @@ import type { BroadcastState } from "./broadcast.ts";
 
 export type Queryable = Sql | TransactionSql;
 
-export interface BroadcastRow extends Omit<Audience, "campaignIds">, MessageBody {
+/** A broadcast without its body. */
+export interface BroadcastHead extends Audience {
   id: number;
   accountId: number;
   name: string;
@@ -23,23 +24,46 @@ export interface BroadcastRow extends Omit<Audience, "campaignIds">, MessageBody
   startedAt: Date | null;
   createdAt: Date;
   pauseReason: string;
-  campaignIds: number[];
 }
 
-function columns(sql: Queryable) {
+export type BroadcastRow = BroadcastHead & MessageBody;
+
+/** All of a head but its scope. */
+function headColumns(sql: Queryable) {
   return sql`b.id, b.account_id AS "accountId", b.name, b.state, b.source_id AS "sourceId", b.run, b.revision,
     b.accepted_revision AS "acceptedRevision", b.fault_revision AS "faultRevision", b.fault_leads AS "faultLeads",
     b.total, b.started_at AS "startedAt", b.created_at AS "createdAt", b.pause_reason AS "pauseReason", b.statuses,
     b.created_from AS "createdFrom", b.created_to AS "createdTo", b.status_from AS "statusFrom",
-    b.status_to AS "statusTo", b.text, b.media, b.media_type AS "mediaType", b.button, b.link,
+    b.status_to AS "statusTo"`;
+}
+
+function columns(sql: Queryable) {
+  return sql`${headColumns(sql)}, b.text, b.media, b.media_type AS "mediaType", b.button, b.link,
     ARRAY(SELECT s.campaign_id FROM broadcast_campaign s WHERE s.broadcast_id = b.id ORDER BY s.campaign_id)
       AS "campaignIds"`;
 }
 
-/** Newest first. */
-export async function selectBroadcasts(sql: Queryable, accountId: number): Promise<BroadcastRow[]> {
-  return await sql<BroadcastRow[]>`
-    SELECT ${columns(sql)} FROM broadcast b WHERE b.account_id = ${accountId} ORDER BY b.id DESC`;
+/** Newest first, those below `beforeId`; scopes are read apart. */
+export async function selectHeads(
+  sql: Queryable,
+  accountId: number,
+  { limit, beforeId }: { limit: number; beforeId: number },
+): Promise<Omit<BroadcastHead, "campaignIds">[]> {
+  return await sql<Omit<BroadcastHead, "campaignIds">[]>`
+    SELECT ${headColumns(sql)} FROM broadcast b
+    WHERE b.account_id = ${accountId} AND b.id < ${beforeId} ORDER BY b.id DESC LIMIT ${limit}`;
+}
+
+/** The campaigns of these broadcasts, of the newest broadcast first; no more than `limit` rows are read. */
+export async function selectScopes(
+  sql: Queryable,
+  broadcastIds: number[],
+  limit: number,
+): Promise<{ broadcastId: number; campaignId: number }[]> {
+  return await sql<{ broadcastId: number; campaignId: number }[]>`
+    SELECT s.broadcast_id AS "broadcastId", s.campaign_id AS "campaignId" FROM broadcast_campaign s
+    WHERE s.broadcast_id = ANY(${broadcastIds}::bigint[])
+    ORDER BY s.broadcast_id DESC, s.campaign_id DESC LIMIT ${limit}`;
 }
 
 export async function selectBroadcast(
@@ -62,6 +86,34 @@ export async function lockBroadcast(
     SELECT ${columns(tx)} FROM broadcast b
     WHERE b.id = ${broadcastId} AND b.account_id = ${accountId} FOR NO KEY UPDATE OF b`;
   return row;
+}
+
+export interface BroadcastRoom {
+  /** How many the account has, in all states. */
+  count: number;
+  /** How many its tariff allows. */
+  max: number;
+}
+
+/**
+ * How many broadcasts the account has and may have. The account is held until the transaction ends, so that of two who ask
+ * for the last place one sees the other's; undefined if there is no such account.
+ */
+export async function lockBroadcastRoom(tx: TransactionSql, accountId: number): Promise<BroadcastRoom | undefined> {
+  const max = await lockAccount(tx, accountId);
+  if (max === undefined) return undefined;
+  // A statement of its own: it sees what was written while the first one waited.
+  const [row] = await tx<{ count: number }[]>`
+    SELECT count(*) AS count FROM broadcast WHERE account_id = ${accountId}`;
+  return { count: row!.count, max };
+}
+
+/** Holds the account until the transaction ends. @returns how many broadcasts its tariff allows. */
+export async function lockAccount(tx: TransactionSql, accountId: number): Promise<number | undefined> {
+  const [row] = await tx<{ max: number }[]>`
+    SELECT t.max_broadcasts AS max FROM account a JOIN tariff t ON t.id = a.tariff_id
+    WHERE a.id = ${accountId} FOR NO KEY UPDATE OF a`;
+  return row?.max;
 }
 
 export async function insertBroadcast(tx: TransactionSql, accountId: number, name: string): Promise<number> {
@@ -160,17 +212,17 @@ export async function countRemaining(
   })) as number;
 }
 
-/** The first Start of a generation: every lead of the audience. Returns how many. */
+/** The first Start of a generation: every lead of the audience, `limit` at most. Returns how many. */
 export async function insertFirstRun(
   tx: TransactionSql,
   accountId: number,
   audience: Audience,
-  ledger: { sourceId: number; run: number },
+  ledger: { sourceId: number; run: number; limit: number },
 ): Promise<number> {
   const result = await tx`
     INSERT INTO send (source_id, lead_id, bot_id, run, kind)
     SELECT ${ledger.sourceId}::bigint, l.id, l.bot_id, ${ledger.run}::int, ${SendKind.broadcast}::smallint
-    ${audienceOf(tx, accountId, audience)}`;
+    ${audienceOf(tx, accountId, audience)} LIMIT ${ledger.limit}`;
   return result.count;
 }
 
@@ -289,7 +341,7 @@ export async function selectQuota(
 }
 
 /** The sources whose queued sends the gauge adds up: open broadcasts and blocks. */
-export async function selectQueuedSources(sql: Sql, accountId: number): Promise<number[]> {
+export async function selectQueuedSources(sql: Queryable, accountId: number): Promise<number[]> {
   const rows = await sql<{ sourceId: number }[]>`
     SELECT source_id AS "sourceId" FROM broadcast WHERE account_id = ${accountId} AND state IN (1, 4)
     UNION ALL

@@ -1,7 +1,7 @@
 /** Statements about campaigns. */
-import { and, desc, eq, ne } from "drizzle-orm";
+import { and, count, desc, eq, lt, ne } from "drizzle-orm";
 import type { TransactionSql } from "#services/database/client.ts";
-import { campaign, lead } from "#services/database/schema/index.ts";
+import { account, campaign, lead } from "#services/database/schema/index.ts";
 import type { Queries } from "./bot-store.ts";
 import { type Campaign, CampaignState } from "./campaign.ts";
 
@@ -29,13 +29,27 @@ export async function updateCampaign(db: Queries, { id, ...values }: Campaign): 
   await db.update(campaign).set(values).where(eq(campaign.id, id));
 }
 
-/** Newest first, without the deleted ones. */
-export async function selectCampaigns(db: Queries, accountId: number): Promise<Campaign[]> {
+/** Newest first, those below `beforeId`, without the deleted ones. */
+export async function selectCampaigns(
+  db: Queries,
+  accountId: number,
+  { limit, beforeId }: { limit: number; beforeId: number },
+): Promise<Campaign[]> {
+  const own = eq(campaign.accountId, accountId);
   return await db
     .select()
     .from(campaign)
-    .where(and(eq(campaign.accountId, accountId), ne(campaign.state, CampaignState.deleted)))
-    .orderBy(desc(campaign.id));
+    .where(and(own, ne(campaign.state, CampaignState.deleted), lt(campaign.id, beforeId)))
+    .orderBy(desc(campaign.id))
+    .limit(limit);
+}
+
+/** How many campaigns the account has that are not deleted. It is held until the transaction ends. */
+export async function countCampaignsLocked(db: Queries, accountId: number): Promise<number> {
+  await db.select({ id: account.id }).from(account).where(eq(account.id, accountId)).for("no key update");
+  const live = and(eq(campaign.accountId, accountId), ne(campaign.state, CampaignState.deleted));
+  const [row] = await db.select({ count: count() }).from(campaign).where(live);
+  return row!.count;
 }
 
 /** The ids that decide who reaches a campaign's leads. */

@@ -28,10 +28,10 @@ import { type PreviewClient, passOn, sendPreview } from "#services/preview/previ
 import { STATUSES, zeroBlock } from "./block.ts";
 import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";
-import { selectCampaigns } from "./campaign-store.ts";
 import { deleteLead } from "./delete-lead.ts";
 import { handleUpdate } from "./handle-update.ts";
 import { selectNowUs, updateOptedOut } from "./lead-store.ts";
+import { listCampaigns } from "./list-campaigns.ts";
 import {
   blockToMessage,
   botFromMessage,
@@ -96,9 +96,10 @@ function campaignHandlers(options: CampaignRoutesOptions): Handlers {
       const stored = await putCampaign({ sql, db }, campaignFromMessage(campaign!));
       return create(PutCampaignResponseSchema, { campaign: campaignToMessage(stored) });
     },
-    listCampaigns: async ({ accountId }) => {
-      const campaigns = await selectCampaigns(db, Number(accountId));
-      return create(ListCampaignsResponseSchema, { campaigns: campaigns.map(campaignToMessage) });
+    listCampaigns: async ({ accountId, limit, beforeId }) => {
+      const page = await listCampaigns(db, Number(accountId), { limit, beforeId: Number(beforeId) });
+      const campaigns = page.campaigns.map(campaignToMessage);
+      return create(ListCampaignsResponseSchema, { campaigns, nextBeforeId: BigInt(page.nextBeforeId) });
     },
   };
 }

@@ -7,6 +7,7 @@ import { DomainError, ErrorReason, notYours } from "#services/platform/domain-er
 import { inspectMedia, type MediaInfo } from "./inspect.ts";
 import {
   addUsage,
+  countMedia,
   insertChunk,
   insertMedia,
   type Queryable,
@@ -18,6 +19,9 @@ import {
 
 /** What one account may keep, in bytes: some hundred photos and twenty of the longest videos. */
 export const MEDIA_QUOTA_BYTES = 1024 ** 3;
+
+/** Files of an account, as the smallest ones would fit by the million. */
+const MAX_FILES = 10_000;
 
 /** Small enough that a reader needs little memory, large enough that the longest video is 200 rows. */
 export const CHUNK_BYTES = 256 * 1024;
@@ -31,8 +35,8 @@ export interface StoredMedia {
  * Checks a file and keeps it, whole or not at all. The same bytes uploaded again by the same account, also at the same
  * moment, are kept once and give the same ref.
  *
- * Throws DomainError INVALID_ARGUMENT (field `content`) for a file that cannot be sent and for one that has no room left,
- * and NOT_YOURS for an account that does not exist.
+ * Throws DomainError INVALID_ARGUMENT (field `content`) for a file that cannot be sent, LIMIT_REACHED where it has no
+ * room, and NOT_YOURS for an account that does not exist.
  */
 export async function uploadMedia(
   sql: Sql,
@@ -66,9 +70,17 @@ export async function uploadMedia(
 /** Refusing undoes the transaction, and with it what was added; uploads side by side come one after the other here. */
 async function takeRoom(tx: TransactionSql, accountId: number, size: number, quotaBytes: number): Promise<void> {
   const usage = await addUsage(tx, accountId, size);
+  // Behind the lock on the sum, so that it sees every file of those who came before.
+  if ((await countMedia(tx, accountId)) > MAX_FILES) {
+    throw new DomainError(
+      ErrorReason.LIMIT_REACHED,
+      `You have ${MAX_FILES} files, which is the most: use one that you have uploaded before.`,
+      { field: "content" },
+    );
+  }
   if (usage <= quotaBytes) return;
   throw new DomainError(
-    ErrorReason.INVALID_ARGUMENT,
+    ErrorReason.LIMIT_REACHED,
     `Your media storage is full: of ${megabytes(quotaBytes)} MB ${megabytes(usage - size)} MB are taken, and this file ` +
       `needs ${megabytes(size)} MB. Use a smaller file or one that you have uploaded before, or ask for more room.`,
     { field: "content" },

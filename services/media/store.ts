@@ -46,6 +46,11 @@ export async function addUsage(tx: TransactionSql, accountId: number, bytes: num
   return row!.bytes;
 }
 
+export async function countMedia(tx: TransactionSql, accountId: number): Promise<number> {
+  const [row] = await tx<{ count: number }[]>`SELECT count(*) AS count FROM media WHERE account_id = ${accountId}`;
+  return row!.count;
+}
+
 export async function insertChunk(tx: TransactionSql, ref: string, n: number, bytes: Uint8Array): Promise<void> {
   await tx`INSERT INTO media_chunk (media_ref, n, bytes) VALUES (${ref}, ${n}, ${bytes})`;
 }

@@ -24,7 +24,7 @@ export const rpcLoadVars = {
   ...shareVars,
   /** More than a service answers: a gateway at full load passes, and a loop that went wrong does not take everything. */
   TOKEN_CALLS_PER_SECOND: count(5_000),
-  ADDRESS_FAILURES_PER_MINUTE: count(60),
+  ADDRESS_FAILURES_PER_MINUTE: count(600),
 } as const;
 
 export interface RpcLoad {

@@ -238,7 +238,7 @@ describe("total and remaining", () => {
     expect(await world.get()).toMatchObject({ total: 4, remaining: 3 });
     await pauseBroadcast(world.sql, world.accountId, world.id);
     expect(await world.get()).toMatchObject({ total: 6, remaining: 5 });
-    expect((await listBroadcasts(world.sql, world.accountId))[0]).toMatchObject({ total: 4, remaining: 0 });
+    expect((await listBroadcasts(world.sql, world.accountId)).broadcasts[0]).toMatchObject({ total: 4 });
   });
 
   test("of one that runs counts what is on the wire as queued", async () => {

@@ -102,7 +102,13 @@ const rpcs: Record<CallName, Rpc> = {
     return clients.campaign.sendBlockToMyself({ accountId, campaignId: fields.id("id"), status });
   }),
   "GET broadcast/list": async ({ clients, accountId }) => {
-    const { broadcasts } = await clients.broadcast.listBroadcasts({ accountId });
+    const broadcasts = [];
+    let beforeId = 0n;
+    do {
+      const page = await clients.broadcast.listBroadcasts({ accountId, beforeId });
+      broadcasts.push(...page.broadcasts);
+      beforeId = page.nextBeforeId;
+    } while (beforeId !== 0n);
     return broadcasts.map((one) => ({ ...headOf(one), total: Number(one.total), ...countersOf(one), ...timesOf(one) }));
   },
   "GET broadcast/quota": async ({ clients, accountId }) => {

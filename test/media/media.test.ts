@@ -106,7 +106,7 @@ describe("uploadMedia", () => {
 
     const refusal = await failureOf(upload(png({ seed: 2 }), 2 * mebibyte));
 
-    expect(refusal).toMatchObject({ reason: 5, field: "content" });
+    expect(refusal).toMatchObject({ reason: 15, field: "content" });
     expect(refusal.message).toStartWith("Your media storage is full: of 2.0 MB 2.0 MB are taken");
     expect((await upload(first, 2 * mebibyte)).ref).toBe(ref);
     expect((await stored()).files).toBe(1);

@@ -8,6 +8,8 @@ export const tariff = pgTable("tariff", {
   broadcasts: boolean("broadcasts").notNull(),
   /** Manual messages per UTC day; 0 is unlimited. */
   dailyCap: integer("daily_cap").notNull(),
+  /** Broadcasts that an account may have, in all states. */
+  maxBroadcasts: integer("max_broadcasts").notNull().default(1_000),
 });
 
 export const account = pgTable("account", {

@@ -43,8 +43,33 @@ describe("list.json", () => {
       }),
     );
     expect(world.calls.map(({ rpc, request }) => ({ rpc, request }))).toEqual([
-      { rpc: "ListBroadcasts", request: { accountId } },
+      { rpc: "ListBroadcasts", request: { accountId, limit: 250, beforeId: 0n } },
     ]);
+  });
+
+  test("is whole however many pages the service gives, and a page where one is asked for", async () => {
+    const all = Array.from({ length: 600 }, (_, n) => BigInt(600 - n));
+    const world = setup({
+      ListBroadcasts: ({ limit, beforeId }: { limit: number; beforeId: bigint }) => {
+        const left = beforeId === 0n ? all : all.filter((id) => id < beforeId);
+        // A page may be shorter than it was asked to be.
+        const page = left.slice(0, Math.min(limit, 99));
+        const broadcasts = page.map((id) => ({ id, state: BroadcastState.DRAFT, createTime: at(1) }));
+        return { broadcasts, nextBeforeId: page.length < left.length ? page.at(-1)! : 0n };
+      },
+    });
+    const idsOf = async (query: string) => {
+      const { data } = await envelopeOf(world.get(`/api/broadcast/list.json${query}`));
+      return (data as { id: number }[]).map(({ id }) => id);
+    };
+    expect(await idsOf("")).toEqual(all.map(Number));
+    expect(await idsOf("?limit=150")).toEqual(all.slice(0, 150).map(Number));
+    expect(await idsOf("?limit=150&before=451")).toEqual(all.slice(150, 300).map(Number));
+    expect(await idsOf("?before=1")).toEqual([]);
+    for (const query of ["?limit=0", "?limit=10001", "?limit=x", "?before=0", "?before=-1"]) {
+      const refused = await envelopeOf(world.get(`/api/broadcast/list.json${query}`));
+      expect([query, refused.error]).toEqual([query, "func"]);
+    }
   });
 
   test("gives an empty list where there is none", async () => {

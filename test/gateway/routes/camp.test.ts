@@ -134,6 +134,6 @@ describe("camp/list.json", () => {
         ],
       }),
     );
-    expect(world.calls[0]?.request).toEqual({ accountId });
+    expect(world.calls[0]?.request).toEqual({ accountId, limit: 250, beforeId: 0n });
   });
 });

@@ -107,7 +107,16 @@ describe("/openapi.json", () => {
   test("lists the codes that a refusal may have, in the order of the checks", async () => {
     const { responses } = await operationOf("POST", "/api/broadcast/start.json");
     const refused = responses[200].content["application/json"].schema.anyOf[1];
-    expect(refused?.properties.error.enum).toEqual(["key", "unpaid", "func", "access", "broadcasts", "state", "db"]);
+    expect(refused?.properties.error.enum).toEqual([
+      "key",
+      "unpaid",
+      "func",
+      "access",
+      "broadcasts",
+      "state",
+      "db",
+      "limit",
+    ]);
   });
 });
 

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/account/v1/account.proto.
  */
 export const file_leadcast_account_v1_account: GenFile = /*@__PURE__*/
-  fileDesc("CiFsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnQucHJvdG8SE2xlYWRjYXN0LmFjY291bnQudjEibgoGVGFyaWZmEhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEhIKCmJyb2FkY2FzdHMYAyABKAgSGgoJZGFpbHlfY2FwGAQgASgFQge6SAQaAigAIs4BCgdBY2NvdW50EhwKAmlkGAEgASgDQhC6SA0iCxj/////////DygAEhYKBG5hbWUYAiABKAlCCLpIBXIDGP8BEiMKCXRhcmlmZl9pZBgDIAEoA0IQukgNIgsY/////////w8gABIzCg9wYWlkX3VudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKEHRlbGVncmFtX2NoYXRfaWQYBSABKANCGbpIFiIUGP////////8PKIGAgICAgIDw/wEiqgEKB1Nlc3Npb24SCgoCaWQYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CiFsZWFkY2FzdC9hY2NvdW50L3YxL2FjY291bnQucHJvdG8SE2xlYWRjYXN0LmFjY291bnQudjEikgEKBlRhcmlmZhIcCgJpZBgBIAEoA0IQukgNIgsY/////////w8oABIWCgRuYW1lGAIgASgJQgi6SAVyAxj/ARISCgpicm9hZGNhc3RzGAMgASgIEhoKCWRhaWx5X2NhcBgEIAEoBUIHukgEGgIoABIiCg5tYXhfYnJvYWRjYXN0cxgFIAEoBUIKukgHGgUYkE4oACLOAQoHQWNjb3VudBIcCgJpZBgBIAEoA0IQukgNIgsY/////////w8oABIWCgRuYW1lGAIgASgJQgi6SAVyAxj/ARIjCgl0YXJpZmZfaWQYAyABKANCELpIDSILGP////////8PIAASMwoPcGFpZF91bnRpbF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIzChB0ZWxlZ3JhbV9jaGF0X2lkGAUgASgDQhm6SBYiFBj/////////DyiBgICAgICA8P8BIqoBCgdTZXNzaW9uEgoKAmlkGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * What an account pays for.
@@ -48,6 +48,13 @@ export type Tariff = Message<"leadcast.account.v1.Tariff"> & {
    * @generated from field: int32 daily_cap = 4;
    */
   dailyCap: number;
+
+  /**
+   * Broadcasts that an account may have, in all states; 0 is 1,000. Asked when one is created: who has more keeps all.
+   *
+   * @generated from field: int32 max_broadcasts = 5;
+   */
+  maxBroadcasts: number;
 };
 
 /**

@@ -159,7 +159,7 @@ export type Broadcast = Message<"leadcast.broadcast.v1.Broadcast"> & {
   audience?: Audience | undefined;
 
   /**
-   * What is sent; resolved at send time.
+   * What is sent; resolved at send time. Not set in lists.
    *
    * @generated from field: leadcast.campaign.v1.MessageBody body = 5;
    */

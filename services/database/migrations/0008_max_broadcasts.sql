@@ -1,0 +1,1 @@
+ALTER TABLE "tariff" ADD COLUMN "max_broadcasts" integer DEFAULT 1000 NOT NULL;
