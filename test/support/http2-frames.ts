@@ -112,3 +112,38 @@ export function framesOf(bytes: Buffer): ReceivedFrame[] {
   }
   return frames;
 }
+
+/** Statuses of HPACK's static table, and the codes of digits. */
+const knownStatuses: Readonly<Record<number, number>> = {
+  136: 200,
+  137: 204,
+  138: 206,
+  139: 304,
+  140: 400,
+  141: 404,
+  142: 500,
+};
+const digitCodes = ["00000", "00001", "00010", "011001", "011010", "011011", "011100", "011101", "011110", "011111"];
+
+/** The status that a connection's first block of response headers begins with. */
+export function responseStatus(payload: Buffer): number | undefined {
+  // A change of the table's size may stand before it.
+  const at = [...payload].findIndex((byte) => (byte & 0xe0) !== 0x20);
+  const known = knownStatuses[payload[at]!];
+  if (known !== undefined) return known;
+  const isHuffman = (payload[at + 1]! & 0x80) !== 0;
+  const text = payload.subarray(at + 2, at + 2 + (payload[at + 1]! & 0x7f));
+  return Number(isHuffman ? digitsOf(text) : text.toString("latin1"));
+}
+
+function digitsOf(bytes: Buffer): string {
+  let bits = [...bytes].map((byte) => byte.toString(2).padStart(8, "0")).join("");
+  let digits = "";
+  while (digits.length < 3) {
+    const digit = digitCodes.findIndex((code) => bits.startsWith(code));
+    if (digit < 0) return "";
+    digits += digit;
+    bits = bits.slice(digitCodes[digit]!.length);
+  }
+  return digits;
+}

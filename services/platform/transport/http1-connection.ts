@@ -143,6 +143,8 @@ export class Http1Connection {
     if (end > headerBytes || (end < 0 && bytes.length > headerBytes)) {
       const isLine = !bytes.subarray(0, headerBytes).includes(lineFeed);
       this.refuse(refused(isLine ? 414 : 431, `Line and headers have at most ${headerBytes} bytes.`));
+    } else if (end < 0 && this.peerEnded) {
+      this.socket.destroySoon();
     } else if (end < 0) {
       this.scanned = bytes.length;
       if (!mayBeHttp1(bytes)) this.refuse(refused(400, "This is not HTTP/1.1."));
@@ -270,7 +272,8 @@ export class Http1Connection {
     const goesOn = () =>
       isComplete(exchange) || (exchange.saidContinue && exchange.left > 0 && exchange.left < drainBytes);
     const closes = response.header?.get("connection") === "close";
-    const keepsAlive = head.keepsAlive && !this.stopping && !this.peerEnded && !closes && goesOn();
+    const isLast = this.stopping || (this.peerEnded && this.waiting === undefined);
+    const keepsAlive = head.keepsAlive && !isLast && !closes && goesOn();
     const { version } = head;
     const whole = await writeReply(this.socket, { response, isHead: head.method === "HEAD", version, keepsAlive });
     if (this.exchange !== exchange) return;
@@ -301,8 +304,13 @@ export class Http1Connection {
     this.exchange = undefined;
     this.enter("idle");
     this.socket.resume();
-    if (this.waiting !== undefined) this.readHead();
-    else if (this.stopping) this.linger();
+    // A pipelined request has its turn after the other connections have had theirs.
+    if (this.waiting !== undefined) setImmediate(() => this.readWaiting());
+    else if (this.stopping || this.peerEnded) this.linger();
+  }
+
+  private readWaiting(): void {
+    if (this.state === "idle" && this.waiting !== undefined) this.readHead();
   }
 
   /** The last words on a connection whose next byte cannot be understood. */
@@ -334,7 +342,11 @@ export class Http1Connection {
   private ended(): void {
     this.peerEnded = true;
     const { exchange } = this;
-    if (exchange === undefined || !isComplete(exchange)) this.socket.destroySoon();
+    // What waits to be read has come whole or never will.
+    const isWaiting = this.state === "idle" && this.waiting !== undefined;
+    if (exchange === undefined) {
+      if (!isWaiting) this.socket.destroySoon();
+    } else if (!isComplete(exchange)) this.socket.destroySoon();
     else if (exchange.isResponding) exchange.gone.abort();
   }
 

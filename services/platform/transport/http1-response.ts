@@ -24,30 +24,24 @@ const bodiless = new Set([204, 304]);
 export async function writeReply(socket: Socket, reply: Http1Reply): Promise<boolean> {
   const { response, isHead } = reply;
   const { body } = response;
-  if (bodiless.has(response.status)) {
-    socket.write(headText(reply, undefined), "latin1");
-    return true;
-  }
+  if (bodiless.has(response.status)) return await written(socket, headText(reply, undefined));
   if (body === undefined || body instanceof Uint8Array) return await writeWhole(socket, reply, body);
   if (!isHead) return await writeStream(socket, reply, body);
-  socket.write(headText(reply, streamFraming(reply)), "latin1");
-  await body[Symbol.asyncIterator]().return?.();
-  return true;
+  void body[Symbol.asyncIterator]()
+    .return?.()
+    ?.catch(() => undefined);
+  return await written(socket, headText(reply, streamFraming(reply)));
 }
 
 async function writeWhole(socket: Socket, reply: Http1Reply, body: Uint8Array = new Uint8Array()): Promise<boolean> {
   const length = body.byteLength;
   const head = headText(reply, `content-length: ${length}`);
-  if (reply.isHead || length === 0) {
-    socket.write(head, "latin1");
-    return true;
-  }
+  if (reply.isHead || length === 0) return await written(socket, head);
   if (length <= onePieceBytes) {
     const piece = Buffer.allocUnsafe(head.length + length);
     piece.write(head, "latin1");
     piece.set(body, head.length);
-    socket.write(piece);
-    return true;
+    return await written(socket, piece);
   }
   socket.write(head, "latin1");
   for (let at = 0; at < length; at += pieceBytes) {
@@ -98,9 +92,10 @@ function chunkOf(bytes: Uint8Array): Buffer {
 }
 
 /** Whether the socket still stands once it has room for more. */
-async function written(socket: Socket, bytes: Uint8Array): Promise<boolean> {
+async function written(socket: Socket, bytes: Uint8Array | string): Promise<boolean> {
   if (socket.destroyed) return false;
-  if (socket.write(bytes)) return true;
+  const hasRoom = typeof bytes === "string" ? socket.write(bytes, "latin1") : socket.write(bytes);
+  if (hasRoom) return true;
   const { promise, resolve } = Promise.withResolvers<void>();
   socket.once("drain", resolve);
   socket.once("close", resolve);

@@ -13,7 +13,7 @@ import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../log.ts";
 import { BodyBroken, type Handler, type HttpRequest, type HttpResponse } from "./exchange.ts";
 import { plainResponse } from "./http1-connection.ts";
-import { createHttp2Guard, type Http2Guard } from "./http2-guard.ts";
+import { type Budget, createBudget, createHttp2Guard, type Http2Guard } from "./http2-guard.ts";
 import type { TransportLimits } from "./limits.ts";
 import { asterisk, originForm } from "./target.ts";
 
@@ -49,6 +49,8 @@ interface Session {
   readonly handler: Handler;
   readonly guard: Http2Guard;
   readonly streams: Set<Stream>;
+  /** Requests whose stream ended before their response: by the peer's reset, or by a frame for which we had to reset it. */
+  readonly abandoned: Budget;
   /** Requests under way, those of streams that were reset among them. */
   running: number;
   idleSinceMs: number;
@@ -85,8 +87,16 @@ export function createHttp2Engine(options: Http2Options): Http2Engine {
   return {
     serve: (socket, first, { address, handler, reset }) => {
       const guard = createHttp2Guard({ limits: options.limits, reset });
-      const idleSinceMs = performance.now();
-      const state: Session = { address, handler, guard, streams: new Set(), running: 0, idleSinceMs };
+      const { resetsPerSecond } = options.limits;
+      const state: Session = {
+        address,
+        handler,
+        guard,
+        streams: new Set(),
+        abandoned: createBudget(resetsPerSecond, resetsPerSecond * 10),
+        running: 0,
+        idleSinceMs: performance.now(),
+      };
       opening = state;
       opened = undefined;
       const refused = () => connection.destroy();
@@ -161,11 +171,13 @@ function answer(
     return;
   }
   const entry: Stream = { stream: stream as ServerHttp2Stream, blockedSinceMs: undefined };
+  let isRunning = true;
   session.streams.add(entry);
   session.running += 1;
   stream.once("close", () => {
     session.streams.delete(entry);
     session.idleSinceMs = performance.now();
+    if (isRunning && !session.abandoned.take(session.idleSinceMs)) stream.session?.destroy();
   });
   handled(session.handler, request, session.address)
     .then((reply) => universalResponseToNodeResponse(watched(reply, entry, request.method === "HEAD"), response))
@@ -175,6 +187,7 @@ function answer(
       stream.destroy();
     })
     .finally(() => {
+      isRunning = false;
       session.running -= 1;
     });
 }
