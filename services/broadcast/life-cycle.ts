@@ -11,6 +11,7 @@ import { inTransaction } from "#services/ledger/transaction.ts";
 import { checkSendable } from "#services/message/body.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
+import { excuseBots, selectHopelessBots } from "./bot-fault-store.ts";
 import { type Action, BroadcastState, nextState } from "./broadcast.ts";
 import { MAX_QUEUED, queueRoom, requireQueueRoom } from "./queue-room.ts";
 import type { BroadcastRow } from "./store.ts";
@@ -69,7 +70,10 @@ export async function pauseBroadcast(sql: Sql, accountId: number, broadcastId: n
   });
 }
 
-/** paused → running, or done when nothing is left. Leads that met a fault of the body are tried again. */
+/**
+ * paused → running, or done when nothing is left. Leads that met a fault of the body are tried again. Where a bot is at fault
+ * whatever was tried, what Telegram says of it counts as its leads' own for the rest of this run.
+ */
 export async function resumeBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
   await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
     await requireFeature(tx, accountId);
@@ -77,6 +81,8 @@ export async function resumeBroadcast(sql: Sql, accountId: number, broadcastId: 
     if (broadcast.faultLeads > 0 && broadcast.faultRevision === broadcast.revision) {
       await store.clearFaults(tx, broadcast.id, broadcast.sourceId);
     }
+    const hopeless = await selectHopelessBots(tx, broadcast, { sinceStart: false });
+    if (hopeless.length > 0) await excuseBots(tx, broadcast.id, hopeless);
     const left = await countLeft(tx, broadcast.sourceId);
     await store.updateState(tx, broadcast.id, left > 0 ? next : nextState("finish", broadcast.state));
   });
@@ -113,7 +119,7 @@ export async function deleteBroadcast(sql: Sql, accountId: number, broadcastId: 
 
 /**
  * The system's own decisions, repeated by a sweep: a running broadcast with nothing queued or on the wire is done; one whose
- * body the Bot API refuses pauses. Both look and write under the gate, so they decide on the run that they have seen.
+ * body the Bot API refuses, or one whose bot it refuses, pauses. All look and write under the gate, so they decide on the run that they have seen.
  * @returns the state afterwards; undefined if the broadcast is gone.
  */
 export async function reviewBroadcast(
@@ -125,7 +131,7 @@ export async function reviewBroadcast(
     const broadcast = await lockWithGate(tx, accountId, broadcastId);
     if (!broadcast || broadcast.state !== BroadcastState.running) return broadcast?.state;
     if ((await countLeft(tx, broadcast.sourceId)) === 0) return await writeState(tx, broadcast, "finish");
-    const pauseReason = await bodyFaultReason(tx, broadcast);
+    const pauseReason = (await bodyFaultReason(tx, broadcast)) ?? (await botFaultReason(tx, broadcast));
     return pauseReason === undefined ? broadcast.state : await writeState(tx, broadcast, "pause", pauseReason);
   });
   killPoint("review.after-commit");
@@ -148,11 +154,18 @@ async function writeState(
 const BODY_FAULT_LIMIT = 5;
 
 async function bodyFaultReason(tx: TransactionSql, broadcast: BroadcastRow): Promise<string | undefined> {
-  const { faultLeads, faultRevision, revision, acceptedRevision } = broadcast;
+  const { faultLeads, faultRevision, faultWords, revision, acceptedRevision } = broadcast;
   if (faultLeads === 0 || faultRevision !== revision || acceptedRevision >= revision) return undefined;
   // Rows and not the count: some of those that met it may be gone since.
   if (faultLeads < BODY_FAULT_LIMIT && (await store.hasUntriedSends(tx, broadcast))) return undefined;
-  return `Telegram refused this message for ${faultLeads} leads and accepted it for none. Check text, media and link, then resume.`;
+  const said = faultWords === "" ? "" : ` It said: ${faultWords}.`;
+  return `Telegram refused this message for ${faultLeads} leads and accepted it for none.${said} Check text, media and link, then resume.`;
+}
+
+async function botFaultReason(tx: TransactionSql, broadcast: BroadcastRow): Promise<string | undefined> {
+  const [bot] = await selectHopelessBots(tx, broadcast, { sinceStart: true });
+  if (!bot) return undefined;
+  return `Bot ${bot.botId} cannot send. ${bot.message}. Look at the bot, then resume: leads that are refused like this fail then.`;
 }
 
 /** Queued and on the wire. */

@@ -141,13 +141,18 @@ function entitlementWait(message: string): Waiting {
 const HOLD_MESSAGES: Record<HoldReason, string> = {
   [HoldReason.none]: "",
   [HoldReason.rateLimited]: "Telegram asked the bot to slow down.",
-  [HoldReason.tokenDead]: "Telegram refuses the bot's token: replace it.",
-  [HoldReason.breaker]: "The Bot API does not answer as it should; it is being probed.",
+  [HoldReason.tokenDead]: "Telegram refuses the bot's token: replace it. It is asked about again every 10 minutes.",
+  [HoldReason.breaker]: "The Bot API does not answer as it should; one message at a time is tried until it does.",
   [HoldReason.operator]: "An operator holds the bot.",
+  [HoldReason.botFault]:
+    "Telegram refuses one lead after another; one message at a time is tried until it accepts one.",
+  [HoldReason.restored]: "The database was restored; an operator has to accept it.",
   [HoldReason.duplicate]: DUPLICATE_MESSAGE,
 };
 
+/** What Telegram said is the customer's to know; what an operator wrote is not. */
 function laneWait(lane: store.HeldBot): Waiting {
-  const message = HOLD_MESSAGES[lane.reason];
+  const said = lane.reason === HoldReason.botFault ? ` ${lane.message}` : "";
+  const message = HOLD_MESSAGES[lane.reason] + said;
   return { reason: WaitReason.bot, botId: lane.botId, until: lane.until, message };
 }

@@ -22,6 +22,7 @@ import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
 import { inTransaction } from "#services/ledger/transaction.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
+import { selectHopelessBroadcasts } from "./bot-fault-store.ts";
 import { reviewBroadcast } from "./life-cycle.ts";
 import {
   IDLE_MS,
@@ -298,7 +299,9 @@ export class Relay {
       idle.map((broadcast) => broadcast.sourceId),
     );
     const finished = idle.filter(({ sourceId }) => isFinished(counters.get(sourceId)));
-    for (const broadcast of new Set([...finished, ...this.#running.filter(hasFaults)])) {
+    const hopeless = await selectHopelessBroadcasts(sql);
+    const due = [...new Set([...finished, ...this.#running.filter(hasFaults)]), ...hopeless];
+    for (const broadcast of due) {
       await reviewBroadcast(sql, broadcast.accountId, broadcast.id).catch(onError);
     }
   }

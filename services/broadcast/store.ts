@@ -1,6 +1,7 @@
 /** Statements on broadcasts; transactions are in life-cycle.ts. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
 import { ALL_BOTS, type HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
+import { HOLD_ORDER_SQL } from "#services/ledger/store.ts";
 import type { MessageBody } from "#services/message/body.ts";
 import type { ParsedText } from "#services/message/markdown.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
@@ -20,6 +21,7 @@ export interface BroadcastHead extends Audience {
   acceptedRevision: number;
   faultRevision: number;
   faultLeads: number;
+  faultWords: string;
   total: number;
   startedAt: Date | null;
   createdAt: Date;
@@ -32,7 +34,7 @@ export type BroadcastRow = BroadcastHead & MessageBody;
 function headColumns(sql: Queryable) {
   return sql`b.id, b.account_id AS "accountId", b.name, b.state, b.source_id AS "sourceId", b.run, b.revision,
     b.accepted_revision AS "acceptedRevision", b.fault_revision AS "faultRevision", b.fault_leads AS "faultLeads",
-    b.total, b.started_at AS "startedAt", b.created_at AS "createdAt", b.pause_reason AS "pauseReason", b.statuses,
+    b.fault_words AS "faultWords", b.total, b.started_at AS "startedAt", b.created_at AS "createdAt", b.pause_reason AS "pauseReason", b.statuses,
     b.created_from AS "createdFrom", b.created_to AS "createdTo", b.status_from AS "statusFrom",
     b.status_to AS "statusTo"`;
 }
@@ -381,14 +383,16 @@ export async function selectStanding(sql: Sql, accountId: number, offsetMs: numb
 export interface HeldBot {
   botId: number;
   reason: HoldReason;
+  message: string;
   until: Date | null;
 }
 
-/** The account's bots that may not send now; at most 100. */
+/** The account's bots that may not send now, each with the hold that decides; at most 100. */
 export async function selectHeldBots(sql: Sql, accountId: number, offsetMs: number): Promise<HeldBot[]> {
   return await sql<HeldBot[]>`
-    SELECT l.bot_id AS "botId", l.reason, l.hold_until AS until FROM lane l LEFT JOIN bot b ON b.id = l.bot_id
+    SELECT DISTINCT ON (l.bot_id) l.bot_id AS "botId", l.reason, l.message, l.hold_until AS until
+    FROM lane l LEFT JOIN bot b ON b.id = l.bot_id
     WHERE (b.account_id = ${accountId} OR l.bot_id = ${ALL_BOTS})
       AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
-    ORDER BY l.bot_id LIMIT 100`;
+    ORDER BY l.bot_id, array_position(${sql.unsafe(HOLD_ORDER_SQL)}, l.reason) LIMIT 100`;
 }

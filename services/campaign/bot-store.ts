@@ -3,7 +3,7 @@ import { and, eq, inArray, ne, sql } from "drizzle-orm";
 import { NumberState } from "#services/bot/number.ts";
 import type { Drizzle } from "#services/database/client.ts";
 import { account, bot, lane, serviceBot } from "#services/database/schema/index.ts";
-import type { HoldReason } from "#services/ledger/send.ts";
+import { HoldReason } from "#services/ledger/send.ts";
 import type { Bot } from "./bot.ts";
 
 /** Drizzle's builder, in a transaction or not. */
@@ -66,6 +66,15 @@ export async function selectHolder(db: Queries, number: number, besides: number)
 export async function isServiceBot(db: Queries, number: number): Promise<boolean> {
   const [row] = await db.select().from(serviceBot).where(eq(serviceBot.id, 1)).for("share");
   return row?.number === number;
+}
+
+/** The bot was put with the token that it has: a lane that stopped because of it asks Telegram about it at once. */
+export async function askAboutTokenNow(db: Queries, botId: number): Promise<void> {
+  const reasons = [HoldReason.tokenDead, HoldReason.botFault];
+  await db
+    .update(lane)
+    .set({ probeAt: sql`clock_timestamp()` })
+    .where(and(eq(lane.botId, botId), inArray(lane.reason, reasons)));
 }
 
 /** Whether the account has this bot. */

@@ -29,6 +29,7 @@ import {
 } from "./bot.ts";
 import {
   accountExists,
+  askAboutTokenNow,
   deleteLanes,
   insertBot,
   isServiceBot,
@@ -111,6 +112,7 @@ async function putLocked(tx: Queries, context: PutBotContext, input: BotInput): 
   await updateBot(tx, bot);
   if (replaced) await deleteLanes(tx, bot.id, [HoldReason.tokenDead]);
   if (number !== undefined) await deleteLanes(tx, bot.id, [HoldReason.duplicate]);
+  if (input.token !== "") await askAboutTokenNow(tx, bot.id);
   return bot;
 }
 

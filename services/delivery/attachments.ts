@@ -1,7 +1,8 @@
 /**
  * Media with a send. A bot uploads a file once and reuses the `file_id` that comes back (services/media/file-id.ts): the
  * first send carries the bytes, the others wait for it with their places in flight, so a bot that uploads claims nothing
- * more than its lane has room for. A `file_id` that stopped working is forgotten and uploaded again, once per send.
+ * more than its lane has room for. A `file_id` that stopped working is forgotten and uploaded again, once an hour; whatever
+ * is refused in between is not the file_id's fault.
  */
 import { randomUUID } from "node:crypto";
 import type { Sql } from "#services/database/client.ts";
@@ -41,25 +42,32 @@ export class Attachments {
   /** Sends with the body's media. What it throws comes before a request was written, or after its outcome was known. */
   async attach(send: ClaimedSend, deliver: Deliver): Promise<Outcome> {
     const first = await this.#attempt(send, deliver);
-    return first === "forgotten" ? this.#lastAttempt(send, deliver) : first;
+    return first.again ? (await this.#attempt(send, deliver)).outcome : first.outcome;
   }
 
-  async #lastAttempt(send: ClaimedSend, deliver: Deliver): Promise<Outcome> {
-    const second = await this.#attempt(send, deliver);
-    return second === "forgotten" ? { outcome: "body", reason: SendReason.media } : second;
-  }
-
-  async #attempt(send: ClaimedSend, deliver: Deliver): Promise<Outcome | "forgotten"> {
+  /** One request. `again` says that the file_id which it used is no more, and the file may be sent another way. */
+  async #attempt(send: ClaimedSend, deliver: Deliver): Promise<{ outcome: Outcome; again?: boolean }> {
     const file = { botId: send.botId, ref: send.body.media };
     const owner = randomUUID();
     const found = await this.#find(file, owner);
-    if (found === "late") return { outcome: "postponed", reason: SendReason.media, retryAfterMs: RETRY_MS };
-    if (found === "upload") return await this.#upload(file, owner, deliver);
+    if (found === "late") {
+      return { outcome: { outcome: "postponed", reason: SendReason.media, retryAfterMs: RETRY_MS } };
+    }
+    if (found === "upload") return { outcome: await this.#upload(file, owner, deliver) };
     const outcome = await deliver({ fileId: found.fileId });
-    if (outcome.outcome !== "body" || outcome.reason !== SendReason.media) return outcome;
-    this.#known.delete(keyOf(file));
-    await forgetFile(this.#options.sql, { ...file, fileId: found.fileId });
-    return "forgotten";
+    if (!mayBeTheFile(outcome)) return { outcome };
+    return { outcome, again: await this.#forget({ ...file, fileId: found.fileId }) };
+  }
+
+  /** What the Bot API said of the send is known, and must not be lost to this. */
+  async #forget(file: BotFile & { fileId: string }): Promise<boolean> {
+    try {
+      const forgotten = await forgetFile(this.#options.sql, file);
+      if (forgotten !== "kept") this.#known.delete(keyOf(file));
+      return forgotten !== "kept";
+    } catch {
+      return false;
+    }
   }
 
   /** A file_id, or the turn to upload; waits for somebody else's upload as long as a send may still follow. */
@@ -103,6 +111,14 @@ export class Attachments {
     this.#known.set(keyOf(file), fileId);
     return { fileId };
   }
+}
+
+/**
+ * A file_id may stop working in words that nobody has published, so whatever is no lead's fault may be the file's. Telegram
+ * refuses what a message says with 400.
+ */
+function mayBeTheFile(outcome: Outcome): boolean {
+  return (outcome.outcome === "body" || outcome.outcome === "unlisted") && outcome.code === 400;
 }
 
 interface BotFile {

@@ -2,17 +2,22 @@
  * One claimed send on its way: composed, written if it may be, and what came of it for the ledger.
  *
  * Whatever happens before the request is written puts the send back; from then on only an answer that proves it does.
+ *
+ * A 401 or 404 may mean that the token is dead, and may mean that something does not know this one method. So getMe is asked
+ * before anything is settled: if it is refused too the bot is at fault, and if the bot is well the send was refused in words
+ * of no table.
  */
 import type { ClaimedSend } from "#services/ledger/claim.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import type { SendResult } from "#services/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
-import type { Lane, PlacedSend } from "./lane.ts";
+import type { Lane } from "./lane.ts";
 import { composeMessage, type OutgoingMessage } from "./message.ts";
-import { type Outcome, outcomeOf } from "./outcome.ts";
+import type { Outcome } from "./outcome.ts";
 import type { Place } from "./pacer.ts";
 import type { Attachment, BotApi } from "./telegram.ts";
+import type { TokenChecks } from "./token-checks.ts";
 
 /** Makes one request with or without an attachment. */
 export type Deliver = (attachment?: Attachment) => Promise<Outcome>;
@@ -21,6 +26,7 @@ export interface AttemptOptions {
   api: Pick<BotApi, "send">;
   clock: Clock;
   openToken: (botId: number, sealed: string) => string;
+  tokenChecks: TokenChecks;
   /** Sends with media; see attachments.ts. */
   attach?: (send: ClaimedSend, deliver: Deliver) => Promise<Outcome>;
   /** Why nothing of this lane may be written at this moment; undefined if it may. */
@@ -37,7 +43,11 @@ export interface Attempt {
 }
 
 /** What of a claimed send and its place an attempt needs. */
-type WrittenSend = Pick<PlacedSend, "send" | "place">;
+interface WrittenSend {
+  send: ClaimedSend;
+  /** Undefined takes one when the request is ready. */
+  place: Place | undefined;
+}
 
 interface Wire {
   /** A request went onto its connection, and its end is not known. */
@@ -118,10 +128,13 @@ function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wir
         lane.pacer.wrote(place, wire.writtenAtMs);
       },
     });
-    if (reply.answer === "fault") options.onError(new Error(`A request could not be made: ${reply.message}`));
-    wire.outcome = obstacle === undefined ? outcomeOf(reply) : { outcome: "postponed", reason: obstacle };
     wire.inDoubt = false;
     killPoint("request.after");
+    if (reply.answer === "fault") options.onError(new Error(`A request could not be made: ${reply.message}`));
+    wire.outcome =
+      obstacle === undefined
+        ? await options.tokenChecks.confirm(token, reply)
+        : { outcome: "postponed", reason: obstacle };
     if (wire.outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
     return wire.outcome;
   };
@@ -141,15 +154,17 @@ function resultOf(outcome: Outcome, { writtenAtMs }: Wire): SendResult {
     case "sent":
       return { result: "sent", messageId: outcome.messageId };
     case "lead":
-      return { result: "failed", reason: outcome.reason, leaves: outcome.leaves, writtenAtMs };
+      return { ...leadFaultOf(outcome), writtenAtMs };
     case "body":
-      return { result: "bodyFault", reason: outcome.reason };
+      return { result: "bodyFault", reason: outcome.reason, words: outcome.words };
+    case "unlisted":
+      return bodyFaultOf(outcome);
     case "bot":
       return { result: "putBack", reason: SendReason.botRefused };
     case "rateLimited":
       return { result: "putBack", reason: SendReason.rateLimited };
     case "refused":
-      return { result: "putBack", reason: SendReason.connectionRefused, retryAfterMs: REFUSED_RETRY_MS };
+      return { result: "putBack", reason: outcome.reason, retryAfterMs: REFUSED_RETRY_MS };
     case "unknown":
       return { result: "unconfirmed", reason: outcome.reason };
     case "postponed":
@@ -157,4 +172,12 @@ function resultOf(outcome: Outcome, { writtenAtMs }: Wire): SendResult {
     default:
       return outcome satisfies never;
   }
+}
+
+function leadFaultOf({ reason, leaves, suspicion }: Outcome & { outcome: "lead" }): SendResult & { result: "failed" } {
+  return { result: "failed", reason, leaves, suspicion };
+}
+
+function bodyFaultOf({ reason, suspicion }: Outcome & { outcome: "unlisted" }): SendResult {
+  return { result: "bodyFault", reason, words: suspicion.words, suspicion };
 }

@@ -57,8 +57,11 @@ export class Claims {
     return Math.min(MAX_AHEAD_MS, Math.max(MIN_AHEAD_MS, this.#claimMs * CLAIMS_AHEAD));
   }
 
-  /** Answers for each job, in order; undefined if nobody knows what became of the claim: then the jobs are done with. */
-  async ask(batch: readonly QueuedJob[]): Promise<ClaimAnswer[] | undefined> {
+  /**
+   * Answers for each job, in order; undefined if nobody knows what became of the claim: then the jobs are done with.
+   * @param options.trying passes the holds that end by trying.
+   */
+  async ask(batch: readonly QueuedJob[], { trying = false } = {}): Promise<ClaimAnswer[] | undefined> {
     const { sql, databaseClock, leases, rescueMs, onError, clock } = this.#options;
     const jobs = batch.map((item) => item.job);
     const token = randomToken();
@@ -72,6 +75,7 @@ export class Claims {
         timeline: this.#options.timeline?.(),
         rescueMs,
         token,
+        trying,
       });
     } catch (error) {
       onError(error);

@@ -20,11 +20,14 @@ import { unsentSubject } from "#services/queue/subjects.ts";
 import { Attachments } from "./attachments.ts";
 import { Holds } from "./holds.ts";
 import { Intake } from "./intake.ts";
+import { KnownStreaks } from "./known-streaks.ts";
+import { Probes } from "./probes.ts";
 import { RestoreGuard } from "./restore.ts";
 import { deliveryRoutes } from "./routes.ts";
 import { Settler } from "./settler.ts";
 import { Shards } from "./shards.ts";
 import { createBotApi } from "./telegram.ts";
+import { TokenChecks } from "./token-checks.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
 
 export interface DeliveryOptions {
@@ -82,16 +85,31 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
   const api = createBotApi({ apiRoot: options.apiRoot, timeoutMs, uploadTimeoutMs });
   const attachments = new Attachments({ sql, clock, timeoutMs, uploadTimeoutMs });
   const openToken = createTokenCache(options.secretBox);
-  const settler = new Settler({ sql, clock, databaseClock, onError });
-  const holds = new Holds({
+  const streaks = new KnownStreaks();
+  const onLifted = (botId: number) => worker.release(botId);
+  const settler = new Settler({
+    sql,
+    clock,
+    databaseClock,
+    onError,
+    streaks,
+    onStreaks: (change) => {
+      for (const [botId, what] of change) what === "held" ? worker.hold(botId) : onLifted(botId);
+    },
+  });
+  const holds = new Holds({ sql, clock, databaseClock, onError });
+  const probes = new Probes({
     sql,
     clock,
     databaseClock,
     openToken,
     getMe: api.getMe,
     shards: () => [...leases.fences().keys()],
+    tryJob: (job) => worker.tryJob(job),
+    onStanding: (held, rateLimited, readAtMs) => worker.follow(held, rateLimited, readAtMs),
+    onLifted,
+    streaks,
     onError,
-    onLifted: (botId) => worker.release(botId),
   });
   const leases: LeaseKeeper = new LeaseKeeper({
     sql,
@@ -115,6 +133,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     settler,
     holds,
     openToken,
+    tokenChecks: new TokenChecks({ clock, getMe: api.getMe }),
     rescueMs: { text: timeoutMs + rescueMarginMs, media: uploadTimeoutMs + rescueMarginMs },
     onUnsent: (jobs) => publishUnsent(nc, jobs),
     onError,
@@ -186,7 +205,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
     start: () => {
       leases.start();
       worker.start();
-      loops.push(lookAfterLedgerForever(stopping.signal), holds.run(stopping.signal));
+      loops.push(lookAfterLedgerForever(stopping.signal), probes.run(stopping.signal));
     },
     stop: () => {
       stopped ??= stopAll();

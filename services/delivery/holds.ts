@@ -1,40 +1,34 @@
 /**
- * What stops a lane, and what sets it going again. A hold is a row in Postgres, so that the relay stops publishing, every
- * replica respects it and it outlives us; the lane stops at once by itself.
+ * What stops bots, as rows of `lane` in Postgres: the one truth about it. The relay stops publishing by them, every claim on
+ * every replica asks them, operators and customers are shown them, and they outlive a process. A worker stops a lane at once
+ * by itself, for a second, and then by what its claims are told; only a 429's end is kept in memory too.
  *
- * - rateLimited: ends by itself after `retry_after`.
- * - tokenDead: ends when the token is replaced (PutBot deletes the row).
- * - breaker: three sends in a row refused or lost. The replica that owns the bot probes with getMe, at growing intervals,
- *   until the Bot API answers; then the row goes. A token that cannot be opened opens the breaker too: it closes when the
- *   key is there.
- * - operator: ends by Release.
+ * | reason | begins | ends |
+ * | --- | --- | --- |
+ * | rateLimited | 429 | at its moment, and never before |
+ * | tokenDead | 401 or 404, confirmed by getMe | the token is replaced, or getMe knows it again: asked every 10 minutes |
+ * | breaker | see breaker.ts | ten messages accepted one by one |
+ * | botFault | a streak of refusals (fault-streak.ts) | a message is accepted |
+ * | operator, restored, duplicate | HoldBot and HoldAll, restore.ts, PutBot | Release, AcceptRestore, PutBot |
  */
 import type { Sql } from "#services/database/client.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { HoldReason } from "#services/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
-import { type BotApiReply, outcomeOf } from "./outcome.ts";
-import * as store from "./store.ts";
+import { breakerRule } from "./breaker.ts";
+import * as store from "./holds-store.ts";
 
 export interface HoldsOptions {
   sql: Sql;
   clock: Clock;
   databaseClock?: DatabaseClock;
-  openToken: (botId: number, sealed: string) => string;
-  getMe: (token: string) => Promise<BotApiReply>;
-  /** The shards whose bots are ours to probe. */
-  shards: () => number[];
   onError: (error: unknown) => void;
-  /** A hold was lifted: the lane may go on. */
-  onLifted: (botId: number) => void;
 }
 
 /** Added to retry_after: Telegram counts whole seconds from its own clock. */
 const RETRY_AFTER_MARGIN_MS = 100;
-const FIRST_PROBE_MS = 1_000;
-const MAX_PROBE_MS = 30_000;
-const PROBE_TICK_MS = 500;
 const RETRY_MS = 250;
+/** Between two questions whether a dead token is known again. */
+export const ASK_TOKEN_MS = 600_000;
 
 const TOKEN_DEAD_MESSAGE = "Telegram refuses the bot's token.";
 
@@ -44,16 +38,10 @@ interface UsedBot {
   tokenVersion: number;
 }
 
-interface Probe {
-  nextAtMs: number;
-  waitMs: number;
-  running: boolean;
-}
-
 export class Holds {
   readonly #options: HoldsOptions;
-  readonly #probes = new Map<number, Probe>();
-  readonly #writes = new Set<Promise<void>>();
+  /** Writes under way, and the bots that they are about. */
+  readonly #writes = new Map<Promise<void>, number>();
 
   constructor(options: HoldsOptions) {
     this.#options = options;
@@ -65,89 +53,53 @@ export class Holds {
   }
 
   rateLimited(botId: number, retryAfterSeconds: number): void {
-    const message = `Telegram asked for a pause of ${retryAfterSeconds} s.`;
+    const message = `Telegram asked for a pause of ${Math.ceil(retryAfterSeconds)} s.`;
     const endsAtMs = this.#options.clock.monotonicMs() + Holds.rateLimitMs(retryAfterSeconds);
-    this.#write({ botId, reason: HoldReason.rateLimited, message, tokenVersion: 0 }, endsAtMs);
+    this.#write(botId, (sql, offsetMs, nowMs) => {
+      const forMs = endsAtMs - nowMs;
+      return forMs <= 0 ? undefined : store.upsertRateLimit(sql, { botId, forMs, message }, offsetMs);
+    });
   }
 
   tokenDead({ botId, tokenVersion }: UsedBot): void {
-    this.#write({ botId, reason: HoldReason.tokenDead, message: TOKEN_DEAD_MESSAGE, tokenVersion });
+    const dead = { botId, tokenVersion, message: TOKEN_DEAD_MESSAGE };
+    this.#write(botId, (sql) => store.upsertDeadToken(sql, dead, ASK_TOKEN_MS));
   }
 
-  breaker(botId: number, message = "The Bot API does not answer as it should."): void {
-    this.#write({ botId, reason: HoldReason.breaker, message, tokenVersion: 0 });
+  /** @param message given where something of ours is the reason: such a breaker says nothing about the Bot API. */
+  breaker(botId: number, message?: string): void {
+    this.#write(botId, (sql) => store.openBreaker(sql, botId, breakerRule(message)));
   }
 
-  /** Probes that wait for an answer. */
-  get probing(): number {
-    return [...this.#probes.values()].filter((probe) => probe.running).length;
+  /** Whether a hold of this bot is not committed yet. */
+  isWriting(botId: number): boolean {
+    return [...this.#writes.values()].includes(botId);
   }
 
   /** Resolves when every hold so far is committed: before that nobody else may take the bot. */
   async flush(): Promise<void> {
-    while (this.#writes.size > 0) await Promise.all(this.#writes);
+    while (this.#writes.size > 0) await Promise.all(this.#writes.keys());
   }
 
-  #write(hold: Omit<store.LaneHold, "forMs">, endsAtMs?: number): void {
-    const write = this.#writeUntilDone(hold, endsAtMs).finally(() => this.#writes.delete(write));
-    this.#writes.add(write);
+  #write(botId: number, work: WriteHold): void {
+    const write = this.#writeUntilDone(work).finally(() => this.#writes.delete(write));
+    this.#writes.set(write, botId);
   }
 
   /** Tries until Postgres has it, or until it would have ended. */
-  async #writeUntilDone(hold: Omit<store.LaneHold, "forMs">, endsAtMs?: number): Promise<void> {
+  async #writeUntilDone(work: WriteHold): Promise<void> {
     const { sql, clock, onError } = this.#options;
     for (;;) {
-      const forMs = endsAtMs === undefined ? null : endsAtMs - clock.monotonicMs();
-      if (forMs !== null && forMs <= 0) return;
       try {
         const offsetMs = (this.#options.databaseClock ?? databaseClock).offsetMs();
-        await store.upsertHold(sql, { ...hold, forMs }, offsetMs);
-        return;
+        return await work(sql, offsetMs, clock.monotonicMs());
       } catch (error) {
         onError(error);
         await clock.sleep(RETRY_MS);
       }
     }
   }
-
-  /** Probes open breakers of our shards until the signal aborts. */
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.probe(signal).catch(this.#options.onError);
-      await this.#options.clock.sleep(PROBE_TICK_MS, signal);
-    }
-  }
-
-  /** Begins the probes that are due; a Bot API that hangs for one bot keeps no other waiting. */
-  async probe(signal?: AbortSignal): Promise<void> {
-    const { sql, shards, clock, onError } = this.#options;
-    const held = shards();
-    const open = held.length === 0 ? [] : await store.selectOpenBreakers(sql, held);
-    const ids = new Set(open.map((bot) => bot.botId));
-    for (const [botId, { running }] of this.#probes) if (!running && !ids.has(botId)) this.#probes.delete(botId);
-    const now = clock.monotonicMs();
-    for (const bot of open) {
-      const probe = this.#probes.get(bot.botId) ?? { nextAtMs: now, waitMs: FIRST_PROBE_MS / 2, running: false };
-      if (probe.running || probe.nextAtMs > now) continue;
-      this.#probes.set(bot.botId, probe);
-      void this.#probeBot(bot, probe, signal).catch(onError);
-    }
-  }
-
-  async #probeBot(bot: UsedBot & { tokenSealed: string }, probe: Probe, signal?: AbortSignal): Promise<void> {
-    const { sql, clock, getMe, openToken, onLifted } = this.#options;
-    probe.running = true;
-    probe.waitMs = Math.min(MAX_PROBE_MS, probe.waitMs * 2);
-    try {
-      const { outcome } = outcomeOf(await getMe(openToken(bot.botId, bot.tokenSealed)));
-      if (signal?.aborted) return;
-      if (outcome === "bot") this.tokenDead(bot);
-      if (outcome !== "sent") return;
-      await store.deleteHold(sql, bot.botId, HoldReason.breaker);
-      onLifted(bot.botId);
-    } finally {
-      probe.running = false;
-      probe.nextAtMs = clock.monotonicMs() + probe.waitMs;
-    }
-  }
 }
+
+/** Undefined where there is nothing to write any more. */
+type WriteHold = (sql: Sql, offsetMs: number, nowMs: number) => Promise<void> | undefined;

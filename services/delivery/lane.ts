@@ -64,6 +64,8 @@ export class Lane {
   /** Until then a 429 stands, whatever else is lifted. */
   rateLimitedUntilMs = Number.NEGATIVE_INFINITY;
   #heldUntilMs = Number.NEGATIVE_INFINITY;
+  /** When it was last held. */
+  heldAtMs = Number.NEGATIVE_INFINITY;
   #holdReason: SendReason = SendReason.rateLimited;
   #claimAfterMs = Number.NEGATIVE_INFINITY;
   #latencyMs = FIRST_LATENCY_MS;
@@ -169,13 +171,21 @@ export class Lane {
     return { ...item!, place: this.pacer.record(nowMs) };
   }
 
+  /** When a send to this chat, which is in no queue here, may be written; it takes the chat's place. */
+  promiseChat(chatId: number, nowMs: number): number {
+    const atMs = Math.max(nowMs, this.#chats.nextAt(chatId));
+    this.#chats.record(chatId, atMs);
+    return atMs;
+  }
+
   /** Everything that is claimed and not written, for putting it back. */
   takeAllReady(): ReadySend[] {
     return this.#ready.splice(0);
   }
 
   /** Nothing is written before then; the longer of two holds counts. */
-  hold(untilMs: number, reason: SendReason): void {
+  hold(nowMs: number, untilMs: number, reason: SendReason): void {
+    this.heldAtMs = nowMs;
     if (untilMs < this.#heldUntilMs) return;
     this.#heldUntilMs = untilMs;
     this.#holdReason = reason;

@@ -7,9 +7,11 @@ import { type DeliveryService, LaneSchema, LeaseSchema } from "#gen/leadcast/del
 import { noteChange, recordOutside } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { ALL_BOTS, type HoldReason } from "#services/ledger/send.ts";
-import { notYours } from "#services/platform/domain-error.ts";
+import { ALL_BOTS, HoldReason } from "#services/ledger/send.ts";
+import { inTransaction } from "#services/ledger/transaction.ts";
+import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { deleteStream, ensureStream, type StreamOptions } from "#services/queue/streams.ts";
+import * as holds from "./holds-store.ts";
 import { acceptRestore } from "./restore.ts";
 import * as store from "./store.ts";
 
@@ -39,13 +41,10 @@ export function operations(options: OperationsOptions): Handlers {
       return {};
     },
     release: async ({ botId }) => {
-      await sql.begin(async (tx) => {
-        const changes = await store.deleteAnyHold(tx, Number(botId));
-        noteChange({ object: { kind: "bot", id: String(botId) }, changes });
-      });
-      return {};
+      const remaining = await release(sql, Number(botId), offsetMs());
+      return { remaining: remaining.map(laneToMessage) };
     },
-    listLanes: async () => ({ lanes: (await store.selectHolds(sql, offsetMs())).map(laneToMessage) }),
+    listLanes: async () => ({ lanes: (await holds.selectHolds(sql, offsetMs())).map(laneToMessage) }),
     listLeases: async () => ({ leases: (await store.selectLeases(sql)).map(leaseToMessage) }),
     rebuildStream: async () => {
       noteChange({ object: { kind: "stream", id: "" } });
@@ -61,18 +60,58 @@ export function operations(options: OperationsOptions): Handlers {
 
 async function hold(sql: Sql, botId: number, message: string): Promise<void> {
   await sql.begin(async (tx) => {
-    await store.upsertOperatorHold(tx, botId, message);
+    await holds.upsertOperatorHold(tx, botId, message);
     noteChange({ object: { kind: "bot", id: String(botId) } });
   });
 }
 
-function laneToMessage(row: store.HoldRow) {
-  const { botId, reason, message, until } = row;
+/** What Release lifts. The others end in a way of their own, which is told. */
+const LIFTABLE: readonly HoldReason[] = [
+  HoldReason.operator,
+  HoldReason.tokenDead,
+  HoldReason.botFault,
+  HoldReason.breaker,
+];
+
+/**
+ * Lifts what can be lifted; delivery's memory follows within a second. Throws DomainError WRONG_STATE where nothing could be
+ * lifted and something stands.
+ * @returns what still holds the bot.
+ */
+async function release(sql: Sql, botId: number, offsetMs: number): Promise<holds.HoldRow[]> {
+  const { lifted, remaining } = await inTransaction(sql, async (tx) => {
+    const changes = await holds.deleteHolds(tx, botId, LIFTABLE);
+    noteChange({ object: { kind: "bot", id: String(botId) }, changes });
+    return { lifted: changes, remaining: await holds.selectHolds(tx, offsetMs, botId) };
+  });
+  const [first] = remaining;
+  if (lifted === 0 && first) throw new DomainError(ErrorReason.WRONG_STATE, whyItStays(first));
+  return remaining;
+}
+
+function whyItStays({ reason, until }: holds.HoldRow): string {
+  switch (reason) {
+    case HoldReason.rateLimited:
+      return `Telegram has asked this bot to wait until ${until?.toISOString()}: the hold ends then, and cannot be lifted before.`;
+    case HoldReason.duplicate:
+      return "Another bot has the same number: give this one a bot of its own by PutBot, which lifts the hold.";
+    case HoldReason.restored:
+      return "The database was restored or failed over: look at it, and call AcceptRestore.";
+    default:
+      return "This hold cannot be lifted.";
+  }
+}
+
+function laneToMessage(row: holds.HoldRow) {
+  const { botId, reason, message, until, since, nextTry, tries } = row;
   return create(LaneSchema, {
     botId: BigInt(botId),
     reason: reason satisfies HoldReason as number,
     message,
     untilTime: until ? timestampFromDate(until) : undefined,
+    sinceTime: timestampFromDate(since),
+    nextTryTime: nextTry ? timestampFromDate(nextTry) : undefined,
+    tries,
   });
 }
 

@@ -6,7 +6,8 @@
  */
 import type { Sql } from "#services/database/client.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import { type Settlement, settleSends } from "#services/ledger/settle.ts";
+import type { StreakChange } from "#services/ledger/fault-streak.ts";
+import { type Settlement, type StreakBots, settleSends } from "#services/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 
@@ -15,6 +16,9 @@ export interface SettlerOptions {
   clock: Clock;
   databaseClock?: DatabaseClock;
   onError: (error: unknown) => void;
+  /** Bots that may have a streak of refusals; see known-streaks.ts. Default: any may. */
+  streaks?: StreakBots;
+  onStreaks?: (change: StreakChange) => void;
   /** Called after each write, with how many results it held. */
   onWritten?: (count: number) => void;
 }
@@ -85,10 +89,11 @@ export class Settler {
     const batch = this.#waiting.splice(0, MAX_BATCH);
     this.#writing = batch.length;
     try {
-      const { sql, clock, databaseClock } = this.#options;
+      const { sql, clock, databaseClock, streaks, onStreaks } = this.#options;
       const settlements = batch.map((item) => item.settlement);
       const monotonicMs = () => clock.monotonicMs();
-      await settleSends(settlements, { sql, clock: databaseClock, monotonicMs, acceptedRevisions: this.#accepted });
+      const known = { acceptedRevisions: this.#accepted, streaks };
+      await settleSends(settlements, { sql, clock: databaseClock, monotonicMs, ...known, onStreaks });
     } catch (error) {
       this.#failing = true;
       this.#options.onError(error);

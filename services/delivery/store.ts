@@ -1,51 +1,7 @@
 /** Delivery's own statements: bots and what stands in their lanes' way. Claim and settle are the ledger's. */
 import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState } from "#services/ledger/send.ts";
 import { CURRENT_TIMELINE } from "#services/ledger/timeline.ts";
-
-export interface LaneHold {
-  botId: number;
-  reason: HoldReason;
-  /** Milliseconds from now; null for "until it is dealt with". */
-  forMs: number | null;
-  message: string;
-  tokenVersion: number;
-}
-
-/**
- * Holds a lane for every replica and the relay. A longer hold, or one of an operator, is not shortened; a hold for a dead
- * token is not written if the token was replaced meanwhile.
- */
-export async function upsertHold(sql: Sql, hold: LaneHold, offsetMs: number): Promise<void> {
-  await sql`
-    INSERT INTO lane AS l (bot_id, hold_until, reason, message, token_version)
-    SELECT b.id, now() + (${offsetMs}::float8 + ${hold.forMs}::float8) * interval '1 ms', ${hold.reason}::smallint,
-      ${hold.message}, ${hold.tokenVersion}::int
-    FROM bot b WHERE b.id = ${hold.botId}
-      AND (${hold.reason}::smallint <> ${HoldReason.tokenDead} OR b.token_version = ${hold.tokenVersion}::int)
-    ON CONFLICT (bot_id) DO UPDATE SET hold_until = excluded.hold_until, reason = excluded.reason,
-      message = excluded.message, token_version = excluded.token_version
-    WHERE l.reason <> ${HoldReason.operator}
-      AND (l.hold_until < coalesce(excluded.hold_until, 'infinity')
-        OR (l.hold_until IS NULL AND excluded.reason = ${HoldReason.tokenDead}))`;
-}
-
-/** Lifts a hold that was made for this reason; another one stays. */
-export async function deleteHold(sql: Sql, botId: number, reason: HoldReason): Promise<void> {
-  await sql`DELETE FROM lane WHERE bot_id = ${botId} AND reason = ${reason}`;
-}
-
-/** Bots of these shards whose breaker is open, with what a probe needs. At most 500 at once. */
-export async function selectOpenBreakers(
-  sql: Sql,
-  shards: number[],
-): Promise<{ botId: number; tokenSealed: string; tokenVersion: number }[]> {
-  return await sql<{ botId: number; tokenSealed: string; tokenVersion: number }[]>`
-    SELECT l.bot_id AS "botId", b.token_sealed AS "tokenSealed", b.token_version AS "tokenVersion"
-    FROM lane l JOIN bot b ON b.id = l.bot_id
-    WHERE l.reason = ${HoldReason.breaker} AND l.bot_id % ${SHARD_COUNT} = ANY(${shards}::bigint[])
-    ORDER BY l.bot_id LIMIT 500`;
-}
 
 /** Messages in any second, by bot. */
 export async function selectLimits(sql: Sql, botIds: number[]): Promise<Map<number, number>> {
@@ -70,33 +26,6 @@ export async function takePreviewTurn(
 
 export async function botExists(sql: Sql, botId: number): Promise<boolean> {
   return (await sql`SELECT 1 FROM bot WHERE id = ${botId}`).length > 0;
-}
-
-/** Replaces whatever holds the lane; bot 0 holds all. */
-export async function upsertOperatorHold(tx: TransactionSql, botId: number, message: string): Promise<void> {
-  await tx`
-    INSERT INTO lane (bot_id, reason, message) VALUES (${botId}, ${HoldReason.operator}, ${message})
-    ON CONFLICT (bot_id) DO UPDATE SET hold_until = NULL, reason = excluded.reason, message = excluded.message`;
-}
-
-/** @returns how many: 1, or 0 if nothing held it. */
-export async function deleteAnyHold(tx: TransactionSql, botId: number): Promise<number> {
-  return (await tx`DELETE FROM lane WHERE bot_id = ${botId}`).count;
-}
-
-export interface HoldRow {
-  botId: number;
-  reason: HoldReason;
-  message: string;
-  until: Date | null;
-}
-
-/** Holds that stand now, by bot, at most 1,000. */
-export async function selectHolds(sql: Sql, offsetMs: number): Promise<HoldRow[]> {
-  return await sql<HoldRow[]>`
-    SELECT bot_id AS "botId", reason, message, hold_until AS until FROM lane
-    WHERE hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms'
-    ORDER BY bot_id LIMIT 1000`;
 }
 
 export interface LeaseRow {
@@ -137,16 +66,15 @@ export async function rememberIdentity(sql: Sql, identity: string): Promise<stri
 export async function holdOtherIdentity(sql: Sql, identity: string, message: string): Promise<void> {
   await sql`
     INSERT INTO lane AS l (bot_id, reason, message)
-    SELECT ${ALL_BOTS}::bigint, ${HoldReason.operator}::smallint, ${message}
+    SELECT ${ALL_BOTS}::bigint, ${HoldReason.restored}::smallint, ${message}
     FROM (SELECT FROM database_identity WHERE id = 1 AND identity <> ${identity} FOR SHARE) AS other
-    ON CONFLICT (bot_id) DO UPDATE SET hold_until = NULL, reason = excluded.reason, message = excluded.message
-    WHERE l.hold_until IS NOT NULL OR l.message <> excluded.message`;
+    ON CONFLICT (bot_id, reason) DO UPDATE SET message = excluded.message WHERE l.message <> excluded.message`;
 }
 
-/** Keeps this identity instead, and lifts the hold of all. */
+/** Keeps this identity instead, and lifts the holds of all, but for that of a Bot API that is not well. */
 export async function acceptIdentity(tx: TransactionSql, identity: string): Promise<void> {
   await tx`UPDATE database_identity SET identity = ${identity} WHERE id = 1`;
-  await tx`DELETE FROM lane WHERE bot_id = ${ALL_BOTS}`;
+  await tx`DELETE FROM lane WHERE bot_id = ${ALL_BOTS} AND reason IN (${HoldReason.operator}, ${HoldReason.restored})`;
 }
 
 /** Sources with sends that could go out now: open broadcasts, and blocks with due follow-ups. */

@@ -7,6 +7,7 @@ import { type Connections, createConnections, type Exchange, type Post } from ".
 import type { OutgoingMessage } from "./message.ts";
 import { type FormFile, formOf } from "./multipart.ts";
 import type { BotApiReply } from "./outcome.ts";
+import { type Asked, answeredReply, withoutToken } from "./reply.ts";
 
 /** Media to send along: a file that this bot has sent before, or its bytes. */
 export type Attachment = { fileId: string } | Omit<FormFile, "field">;
@@ -50,6 +51,7 @@ export function createBotApi(options: BotApiOptions): BotApi {
   async function call(
     token: string,
     method: Method,
+    asked: Asked,
     body: () => Body | Promise<Body>,
     { mayWrite, onWritten }: Wire = {},
   ): Promise<BotApiReply> {
@@ -60,7 +62,8 @@ export function createBotApi(options: BotApiOptions): BotApi {
     };
     try {
       const path = `/bot${encodeURIComponent(token).replaceAll("%3A", ":")}/${method}`;
-      return replyOf(await connections.post({ ...(await body()), path, mayWrite, onWritten: noteWritten }), token);
+      const exchange = await connections.post({ ...(await body()), path, mayWrite, onWritten: noteWritten });
+      return replyOf(exchange, token, asked);
     } catch (error) {
       if (written) return { answer: "lost", how: "cut" };
       return { answer: "fault", message: withoutToken(error instanceof Error ? error.message : "Unknown.", token) };
@@ -68,7 +71,8 @@ export function createBotApi(options: BotApiOptions): BotApi {
   }
 
   function callJson(token: string, method: Method, parameters: Parameters, wire?: Wire) {
-    return call(token, method, () => jsonBody(parameters, timeoutMs), wire);
+    const asked = method.startsWith("send") ? "send" : "other";
+    return call(token, method, asked, () => jsonBody(parameters, timeoutMs), wire);
   }
 
   return {
@@ -79,7 +83,7 @@ export function createBotApi(options: BotApiOptions): BotApi {
       const [method, field] = mediaType === 1 ? (["sendPhoto", "photo"] as const) : (["sendVideo", "video"] as const);
       const captioned = { chat_id, caption: text, caption_entities: entities, reply_markup };
       if ("fileId" in attachment) return callJson(token, method, { ...captioned, [field]: attachment.fileId }, wire);
-      return call(token, method, () => formBody(captioned, { ...attachment, field }, uploadTimeoutMs), wire);
+      return call(token, method, "upload", () => formBody(captioned, { ...attachment, field }, uploadTimeoutMs), wire);
     },
     setWebhook: (token, url, secret_token) =>
       callJson(token, "setWebhook", { url, secret_token, allowed_updates: WEBHOOK_UPDATES }),
@@ -103,86 +107,15 @@ async function formBody(parameters: Parameters, file: FormFile, timeoutMs: numbe
   return { ...form, timeoutMs: leftMs };
 }
 
-function replyOf(exchange: Exchange, token: string): BotApiReply {
+function replyOf(exchange: Exchange, token: string, asked: Asked): BotApiReply {
   switch (exchange.end) {
     case "notWritten":
       return { answer: "refused" };
     case "lost":
       return { answer: "lost", how: exchange.how };
     case "answered":
-      return answeredReply(exchange, token);
+      return answeredReply(exchange, token, asked);
     default:
       return exchange satisfies never;
   }
-}
-
-/** What the Bot API's JSON says; anything else was not the Bot API. */
-function answeredReply({ status, retryAfter, text }: Exchange & { end: "answered" }, token: string): BotApiReply {
-  const head = { status, retryAfterHeaderSeconds: secondsOf(retryAfter) };
-  const { ok, result, ...error } = jsonOf(text);
-  if (ok === true && status === 200) return okReply(result);
-  return ok === false ? errorReply(error, head, token) : { answer: "foreign", ...head };
-}
-
-type Json = { ok?: unknown; result?: unknown } & ApiError;
-
-/** Without any field where it is no JSON, or none of an object. */
-function jsonOf(text: string | undefined): Json {
-  try {
-    return (JSON.parse(text ?? "") ?? {}) as Json;
-  } catch {
-    return {};
-  }
-}
-
-/** `retry-after` is a number of seconds or a date. */
-function secondsOf(retryAfter: string | undefined): number | undefined {
-  if (retryAfter === undefined) return undefined;
-  if (/^\d{1,9}$/.test(retryAfter)) return Number(retryAfter);
-  const at = Date.parse(retryAfter);
-  return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - Date.now()) / 1000));
-}
-
-/** The parts of a Message that are kept. */
-interface MessageResult {
-  message_id?: unknown;
-  photo?: unknown;
-  video?: unknown;
-}
-
-function okReply(result: unknown): BotApiReply {
-  const { message_id: id, photo, video } = (result ?? {}) as MessageResult;
-  // Telegram lists a photo's sizes; the largest one's file_id sends them all.
-  const fileId = fileIdOf(Array.isArray(photo) ? photo.at(-1) : video);
-  // What cannot be stored must not keep "it was accepted" from being stored.
-  return { answer: "ok", messageId: typeof id === "number" && Number.isSafeInteger(id) ? id : 0, fileId };
-}
-
-function fileIdOf(file: unknown): string | undefined {
-  const id = (file as { file_id?: unknown } | null | undefined)?.file_id;
-  return typeof id === "string" ? id : undefined;
-}
-
-interface ApiError {
-  error_code?: unknown;
-  description?: unknown;
-  parameters?: { retry_after?: unknown } | null;
-}
-
-interface Head {
-  status: number;
-  retryAfterHeaderSeconds?: number;
-}
-
-function errorReply({ error_code: code, description, parameters }: ApiError, head: Head, token: string): BotApiReply {
-  if (typeof code !== "number" || typeof description !== "string") return { answer: "foreign", ...head };
-  const seconds = parameters?.retry_after;
-  const retryAfterSeconds = typeof seconds === "number" ? seconds : undefined;
-  return { answer: "error", ...head, code, description: withoutToken(description, token), retryAfterSeconds };
-}
-
-/** Descriptions are shown to customers, and a proxy that speaks the Bot API's language may quote the URL in one. */
-function withoutToken(description: string, token: string): string {
-  const secret = token.slice(token.indexOf(":") + 1);
-  return secret === "" ? description : description.replaceAll(secret, "[redacted]");
 }

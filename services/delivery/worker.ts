@@ -15,16 +15,18 @@
 import type { Sql } from "#services/database/client.ts";
 import type { ClaimAnswer, ClaimedSend, SendJob } from "#services/ledger/claim.ts";
 import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import { SendReason } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendReason } from "#services/ledger/send.ts";
 import { type SendResult, ticketOf } from "#services/ledger/settle.ts";
 import type { BotRow } from "#services/ledger/store.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { type Attempt, type AttemptOptions, attemptSend } from "./attempt.ts";
+import { FAILURES_TO_OPEN } from "./breaker.ts";
 import { Claims } from "./claims.ts";
 import { Holds } from "./holds.ts";
 import type { Lane, PlacedSend, QueuedJob, ReadySend } from "./lane.ts";
 import { Lanes } from "./lanes.ts";
 import type { Outcome } from "./outcome.ts";
+import type { Place } from "./pacer.ts";
 import type { Settler } from "./settler.ts";
 import { Unsent } from "./unsent.ts";
 
@@ -66,13 +68,13 @@ const MAX_REQUESTS = 4_096;
  */
 const GATE_RETRY_MS = 20;
 const MAX_GATE_TRIES = 50;
-/** Lost or refused in a row until a bot's breaker opens. */
-const BREAKER_LIMIT = 3;
 const TOKEN_SEALED_MESSAGE = "The bot's token cannot be opened: its key is not among SECRET_KEYS.";
 /** Until the claim has read the bot's own limit. */
 const FIRST_LIMIT = 30;
 /** A hold that ends when somebody lifts it. The claim answers "wait" until then, so this only saves asking. */
 const UNTIL_TOLD_MS = 1_000;
+/** A pause that is over before its row would be seen is not written again. */
+const PAUSE_TO_SHOW_MS = 500;
 /**
  * Nothing is written in the last second of a lease. So when the next owner comes, our last second is over, and its window
  * and ours never add up.
@@ -83,6 +85,7 @@ const DRAIN_POLL_MS = 5;
 export class Worker {
   readonly #options: WorkerOptions;
   readonly #attempt: AttemptOptions;
+  readonly #tryAttempt: AttemptOptions;
   readonly #unsent: Unsent;
   readonly #claims: Claims;
   readonly #lanes: Lanes;
@@ -98,6 +101,7 @@ export class Worker {
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#attempt = { ...options, obstacle: (lane) => this.#obstacle(lane) };
+    this.#tryAttempt = { ...options, obstacle: (lane) => this.#obstacleToTry(lane) };
     this.#unsent = new Unsent(options.onUnsent, options.onError);
     this.#claims = new Claims({ ...options, unsent: this.#unsent, stopping: this.#stopping.signal });
     this.#lanes = new Lanes({ ...options, limit: FIRST_LIMIT });
@@ -241,10 +245,18 @@ export class Worker {
 
   /** Why nothing of this lane may be written at this moment. */
   #obstacle(lane: Lane): SendReason | undefined {
-    const { leases, isOpen, settler, clock } = this.#options;
-    if (!leases.holds(lane.shard, LEASE_RESERVE_MS)) return SendReason.leaseLost;
-    if (!isOpen(lane.shard) || this.#stopping.signal.aborted || settler.failing) return SendReason.shutdown;
-    return lane.holdAt(clock.monotonicMs());
+    return this.#obstacleOfOurs(lane) ?? lane.holdAt(this.#options.clock.monotonicMs());
+  }
+
+  #obstacleToTry(lane: Lane): SendReason | undefined {
+    const limited = this.#options.clock.monotonicMs() < lane.rateLimitedUntilMs;
+    return this.#obstacleOfOurs(lane) ?? (limited ? SendReason.rateLimited : undefined);
+  }
+
+  #obstacleOfOurs({ shard }: Lane): SendReason | undefined {
+    const { leases, isOpen, settler } = this.#options;
+    if (!leases.holds(shard, LEASE_RESERVE_MS)) return SendReason.leaseLost;
+    return !isOpen(shard) || this.#stopping.signal.aborted || settler.failing ? SendReason.shutdown : undefined;
   }
 
   /** Writes what may be written now, and comes again when the next one may. */
@@ -266,15 +278,21 @@ export class Worker {
     );
   }
 
-  async #deliver(lane: Lane, item: PlacedSend): Promise<void> {
+  async #deliver(
+    lane: Lane,
+    item: Omit<PlacedSend, "place"> & { place: Place | undefined },
+    options = this.#attempt,
+  ): Promise<Outcome | undefined> {
     lane.inFlight++;
     this.#inFlight++;
-    const attempt = await attemptSend(lane, item, this.#attempt);
+    const attempt = await attemptSend(lane, item, options);
     lane.inFlight--;
     this.#inFlight--;
     this.#open--;
     this.#learn(lane, item.send.bot, attempt);
     this.#settle(item, attempt.result);
+    // A token that cannot be opened has not been tried, and is no more likely to open with the next lead.
+    return attempt.tokenSealed ? { outcome: "refused", reason: SendReason.botRefused } : attempt.outcome;
   }
 
   /** What comes back may be published again as soon as it is sendable. */
@@ -305,7 +323,7 @@ export class Worker {
     lane.failuresInRow++;
     const now = this.#options.clock.monotonicMs();
     // While a 429 stands nothing is sent anyway, and a probe would be a call inside it.
-    if (lane.failuresInRow < BREAKER_LIMIT || now < lane.rateLimitedUntilMs) return;
+    if (lane.failuresInRow < FAILURES_TO_OPEN || now < lane.rateLimitedUntilMs) return;
     this.#options.holds.breaker(lane.botId);
     this.#hold(lane, UNTIL_TOLD_MS, SendReason.connectionRefused);
   }
@@ -320,17 +338,65 @@ export class Worker {
 
   /** Stops a lane: what waits is acked unsent, what is claimed and not written is put back. */
   #hold(lane: Lane, forMs: number, reason: SendReason): void {
-    lane.hold(this.#options.clock.monotonicMs() + forMs, reason);
+    const now = this.#options.clock.monotonicMs();
+    lane.hold(now, now + forMs, reason);
     this.#putBackLane(lane, reason);
   }
 
-  /** The bot's hold is over: jobs that come are taken again. What is left of a 429's pause still counts. */
-  release(botId: number): void {
+  /** A hold of the bot stands in Postgres: the lane stops at once. Its claims are told from then on. */
+  hold(botId: number): void {
     const lane = this.#lanes.find(botId);
-    if (!lane) return;
-    lane.release();
-    const leftMs = lane.rateLimitedUntilMs - this.#options.clock.monotonicMs();
-    if (leftMs > 0) this.#options.holds.rateLimited(botId, Math.ceil(leftMs / 1000));
+    if (lane) this.#hold(lane, UNTIL_TOLD_MS, SendReason.botRefused);
+  }
+
+  /** A hold of the bot, or of all, is over: jobs that come are taken again. What is left of a 429's pause still counts. */
+  release(botId: number): void {
+    if (botId === ALL_BOTS) for (const lane of this.#lanes.values()) lane.release();
+    else this.#lanes.find(botId)?.release();
+  }
+
+  /**
+   * Follows the rows, which are the truth: a lane that none of them holds goes on, and a 429's pause that none of them shows
+   * is written again. What began after they were read, or is not written yet, they cannot know.
+   */
+  follow(held: ReadonlySet<number>, rateLimited: ReadonlySet<number>, readAtMs: number): void {
+    const { clock, holds } = this.#options;
+    const now = clock.monotonicMs();
+    for (const lane of held.has(ALL_BOTS) ? [] : this.#lanes.values()) {
+      if (lane.holdAt(now) === undefined || lane.heldAtMs >= readAtMs || holds.isWriting(lane.botId)) continue;
+      if (!held.has(lane.botId)) lane.release();
+      const leftMs = lane.rateLimitedUntilMs - now;
+      if (leftMs > PAUSE_TO_SHOW_MS && !rateLimited.has(lane.botId)) holds.rateLimited(lane.botId, leftMs / 1000);
+    }
+  }
+
+  /**
+   * One message past the holds that end by trying: claimed, written and settled like the others. Resolves when its result is
+   * committed, so that whoever tries the next one sees what it has changed.
+   * @returns what came of it; undefined if it was not claimed, or nothing was asked.
+   */
+  async tryJob(job: SendJob): Promise<Outcome | undefined> {
+    const lane = this.#laneOf(job.botId);
+    const { clock, settler } = this.#options;
+    if (this.#isClosed(lane) || settler.blocked || clock.monotonicMs() < lane.rateLimitedUntilMs) return undefined;
+    // Counted until it is in flight, so that a drain waits for it.
+    lane.claiming++;
+    const { promise: settled, resolve: ack } = Promise.withResolvers<void>();
+    const [answer] = (await this.#claims.ask([{ job, ack }], { trying: true })) ?? [];
+    if (answer?.outcome === "claimed") await this.#untilChatIsFree(lane, answer.send.chatId);
+    lane.claiming--;
+    if (answer?.outcome !== "claimed") return undefined;
+    this.#open++;
+    const outcome = await this.#deliver(lane, { send: answer.send, ack, place: undefined }, this.#tryAttempt);
+    await settled;
+    return outcome;
+  }
+
+  async #untilChatIsFree(lane: Lane, chatId: number): Promise<void> {
+    const { clock } = this.#options;
+    const now = clock.monotonicMs();
+    const waitMs = lane.promiseChat(chatId, now) - now;
+    if (waitMs > 0) await clock.sleep(waitMs);
   }
 
   #putBackLane(lane: Lane, reason: SendReason): void {

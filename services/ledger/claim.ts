@@ -56,6 +56,8 @@ export interface ClaimOptions {
   timeline?: number;
   /** How long a claim may be silent before it is rescued: the send's timeout and a margin. */
   rescueMs: { text: number; media: number };
+  /** Claims for bots that are held by what ends when a message is accepted: one is tried. */
+  trying?: boolean;
   /** Names the claim; unique among all claims ever made. Default: `randomToken()`. */
   token?: number;
 }
@@ -122,7 +124,12 @@ interface Gates {
   shards: ReadonlySet<number>;
   /** The UTC day of this transaction; null where no broadcast is among the sources. */
   day: string | null;
+  /** Whether holds that end by trying are passed. */
+  trying: boolean;
 }
+
+/** Holds that end when a message is accepted. */
+const BY_TRYING: readonly HoldReason[] = [HoldReason.botFault, HoldReason.breaker];
 
 /** The gates come first; what is read after them cannot change until this transaction ends. */
 async function readGates(
@@ -144,7 +151,8 @@ async function readGates(
   ]);
   const sources = new Map([...broadcasts, ...blocks].map((row) => [row.sourceId, row]));
   const day = broadcasts[0]?.today ?? null;
-  return { passed, sources, shards, bots: new Map(bots.map((bot) => [bot.botId, bot])), day };
+  const { trying = false } = options;
+  return { passed, sources, shards, bots: new Map(bots.map((bot) => [bot.botId, bot])), day, trying };
 }
 
 function sourcesOf(jobs: readonly SendJob[], kind: SendKind): number[] {
@@ -168,6 +176,7 @@ export function judgeJob(job: SendJob, gates: Gates): Verdict {
   if (!source) return job.kind === SendKind.followUp ? { verdict: "wait", reason: "gate" } : { verdict: "stale" };
   const verdict = job.kind === SendKind.broadcast ? judgeBroadcast(source) : judgeBlock(source);
   if (verdict.verdict !== "admit" || bot.holdReason === HoldReason.none) return verdict;
+  if (gates.trying && BY_TRYING.includes(bot.holdReason)) return verdict;
   return { verdict: "wait", reason: "bot", until: bot.holdUntil ?? undefined };
 }
 

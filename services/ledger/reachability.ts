@@ -123,6 +123,32 @@ export async function recordRefusals(
 }
 
 /**
+ * Takes back what refusals for this reason have told of these chats, in the settle's transaction: it was the bot's fault. What
+ * was known before the refusal is not: the chat counts as reachable from the refusal's second on, and whatever is newer still
+ * decides.
+ */
+export async function withdrawRefusals(
+  tx: TransactionSql,
+  chats: readonly { botId: number; chatId: number }[],
+  reason: SendReason,
+): Promise<void> {
+  await tx`
+    WITH refused AS (
+      SELECT r.bot_id, r.chat_id FROM unnest(${chats.map((c) => c.botId)}::bigint[], ${chats.map((c) => c.chatId)}::bigint[])
+        AS k (bot_id, chat_id)
+      JOIN reachability r ON r.bot_id = k.bot_id AND r.chat_id = k.chat_id
+      WHERE r.rank = ${FactRank.refusal} AND r.unreachable = ${reason}
+      ORDER BY r.bot_id, r.chat_id FOR NO KEY UPDATE OF r),
+    withdrawn AS (
+      UPDATE reachability r SET unreachable = 0 FROM refused k WHERE r.bot_id = k.bot_id AND r.chat_id = k.chat_id
+      RETURNING r.bot_id, r.chat_id),
+    target AS (
+      SELECT l.id FROM withdrawn k JOIN lead l ON l.bot_id = k.bot_id AND l.chat_id = k.chat_id
+      WHERE l.unreachable = ${reason} ORDER BY l.chat_id, l.id FOR NO KEY UPDATE OF l)
+    UPDATE lead l SET unreachable = 0 FROM target WHERE l.id = target.id`;
+}
+
+/**
  * Forgets a chat that has no lead left with this bot. The caller has deleted one in this transaction; the row is held
  * first, so that of two that delete the last two leads the later one sees it.
  */

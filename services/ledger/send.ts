@@ -12,8 +12,9 @@
  *       proof that it was not accepted
  * ```
  *
- * Top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. Late proof from the
- * claim that went silent moves `unconfirmed` to what it proves.
+ * Top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. So does a settle that finds
+ * the bot at fault for what its leads had failed for (fault-streak.ts). Late proof from the claim that went silent moves
+ * `unconfirmed` to what it proves.
  *
  * Invariants, each held by the statement named:
  * 1. A row is `sending` under exactly one claim token (claim: `WHERE state = queued`).
@@ -73,20 +74,40 @@ export const SendReason = {
   leaseLost: 82,
   shutdown: 83,
   botRefused: 84,
+  /** A 4xx that is not Telegram's: something on the way refused it. */
+  turnedAway: 85,
 } as const;
 export type SendReason = (typeof SendReason)[keyof typeof SendReason];
 
-/** Why a bot's lane stands still. */
+/** Why a bot's lane stands still. A bot may be held for several reasons at once, each a row of `lane` with a life of its own. */
 export const HoldReason = {
   none: 0,
   rateLimited: 1,
   tokenDead: 2,
   breaker: 3,
   operator: 4,
-  /** Another row has this bot's number; 5 and 6 are kept free. */
+  /** The Bot API refuses one lead after another in the same words; see fault-streak.ts. */
+  botFault: 5,
+  /** The database was restored or failed over; of all bots only. */
+  restored: 6,
+  /** Another row has this bot's number. */
   duplicate: 7,
 } as const;
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason];
+
+/**
+ * Of several holds the one that is shown, and that decides: those that somebody must lift, then those that end at a known
+ * moment, then those that a message is tried through. So a bot whose first hold is one of the last two may be tried.
+ */
+export const HOLD_ORDER: readonly HoldReason[] = [
+  HoldReason.restored,
+  HoldReason.operator,
+  HoldReason.duplicate,
+  HoldReason.tokenDead,
+  HoldReason.rateLimited,
+  HoldReason.botFault,
+  HoldReason.breaker,
+];
 
 /** The bot id under which `lane` holds every bot. */
 export const ALL_BOTS = 0;

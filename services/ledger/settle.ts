@@ -1,7 +1,7 @@
 /**
- * Settle: what became of claimed sends. One transaction; order of locks: broadcasts → sends → quota days → counters →
- * reachability → leads (claim takes quota before sends, but the sends that settle locks are never the queued ones that a
- * claim waits for).
+ * Settle: what became of claimed sends. One transaction; order of locks: bots (where one lead after another was refused, see
+ * fault-streak.ts) → broadcasts → sends → quota days → counters → reachability → leads (claim takes quota before sends, but
+ * the sends that settle locks are never the queued ones that a claim waits for).
  *
  * Every row is matched by its claim's own token, so a worker that lost its lease, woke from a freeze or kept its results
  * while Postgres was away can settle at any time: late proof replaces `unconfirmed`, and a row that was claimed again
@@ -13,6 +13,7 @@ import { type ClaimedSend, keyOf } from "./claim.ts";
 import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
 import { type Refusal, recordRefusals } from "./reachability.ts";
+import { type StreakChange, Streaks, type Suspicion, suspicionOf } from "./fault-streak.ts";
 import { SendKind, SendReason, SendState } from "./send.ts";
 import * as store from "./store.ts";
 import { inTransaction } from "./transaction.ts";
@@ -24,9 +25,9 @@ export type SendResult =
    * Refused for good because of this lead; `leaves` says that the chat leaves every audience, unless something newer than
    * the request is known of it: `writtenAtMs` on the process' monotonic clock is when it was written, by default now.
    */
-  | { result: "failed"; reason: SendReason; leaves: boolean; writtenAtMs?: number }
-  /** Refused because of the body. */
-  | { result: "bodyFault"; reason: SendReason }
+  | { result: "failed"; reason: SendReason; leaves: boolean; writtenAtMs?: number; suspicion?: Suspicion }
+  /** Refused because of the body, in these words. */
+  | { result: "bodyFault"; reason: SendReason; words?: string; suspicion?: Suspicion }
   /** Nobody knows. */
   | { result: "unconfirmed"; reason: SendReason }
   /** Proof that it was not accepted: back to the queue. */
@@ -51,6 +52,8 @@ export function ticketOf(send: ClaimedSend): SettleTicket {
   return { sourceId, leadId, entry, botId, chatId, kind, accountId, token, revision: send.body.revision };
 }
 
+export type StreakBots = Pick<Set<number>, "has"> & { add(botId: number): void };
+
 export interface SettleOptions {
   sql: Sql;
   clock?: DatabaseClock;
@@ -58,9 +61,13 @@ export interface SettleOptions {
   monotonicMs?: () => number;
   /** Revisions already known to be accepted, by source: saves a statement a batch. Filled here. */
   acceptedRevisions?: Map<number, number>;
+  /** Bots that may have a streak of refusals; the others' accepted sends end none. Undefined: any may. Added to here. */
+  streaks?: StreakBots;
+  /** Told, after the commit, which bots are held for their fault now and which are not any more. */
+  onStreaks?: (change: StreakChange) => void;
 }
 
-type Runs = Map<number, { state: number; run: number; revision: number; acceptedRevision: number }>;
+type Runs = ReadonlyMap<number, store.RunRow>;
 
 /**
  * Records results. Repeatable: a settlement that was written already changes nothing.
@@ -73,8 +80,9 @@ export async function settleSends(
   if (settlements.length === 0) return [];
   const known = options.acceptedRevisions ?? new Map<number, number>();
   const accepted = newlyAccepted(settlements, known);
+  for (const { ticket, result } of settlements) if (mayBeBots(result)) options.streaks?.add(ticket.botId);
   killPoint("settle.before-begin");
-  const settled = await inTransaction(options.sql, async (tx) => {
+  const { settled, change } = await inTransaction(options.sql, async (tx) => {
     const inside = await settleInTransaction(tx, settlements, accepted, options);
     killPoint("settle.before-commit");
     return inside;
@@ -82,7 +90,12 @@ export async function settleSends(
   killPoint("settle.after-commit");
   // Only now: what a transaction wrote that was undone is not known.
   for (const [sourceId, revision] of accepted) known.set(sourceId, revision);
+  if (change && change.size > 0) options.onStreaks?.(change);
   return settled;
+}
+
+function mayBeBots(result: SendResult): boolean {
+  return (result.result === "failed" || result.result === "bodyFault") && result.suspicion !== undefined;
 }
 
 async function settleInTransaction(
@@ -90,19 +103,44 @@ async function settleInTransaction(
   settlements: readonly Settlement[],
   accepted: ReadonlyMap<number, number>,
   options: SettleOptions,
-): Promise<store.SettledRow[]> {
+): Promise<{ settled: store.SettledRow[]; change: StreakChange | undefined }> {
   const offsetMs = (options.clock ?? databaseClock).offsetMs();
-  const runs = await lockRuns(tx, settlements, accepted);
+  const streaks = await Streaks.open(tx, settlements, options.streaks);
+  const runs = await lockRuns(tx, settlements, accepted, streaks);
   await raiseAccepted(tx, runs, accepted);
-  const rows = settlements.map((settlement) => settleRow(settlement, runs)).sort(byKey);
+  const judged = streaks ? settlements.map((settlement) => withoutBlame(settlement, runs, streaks)) : settlements;
+  const rows = judged.map((settlement) => settleRow(settlement, runs)).sort(byKey);
   const settled = await store.updateToSettled(tx, rows, offsetMs);
   const deltas = new CounterDeltas();
   for (const row of settled) deltas.move(row.sourceId, row.botId, row.was, row.state);
-  await giveBackQuota(tx, settled, settlements);
+  await giveBackQuota(tx, settled, judged);
+  const isExcused = (settlement: Settlement, suspicion: Suspicion) => isExcusedBy(runs, settlement, suspicion);
+  await streaks?.settle(tx, settlements, settled, { openRuns: openRunsOf(runs), deltas, isExcused });
   await deltas.write(tx);
   await countFaults(tx, settled, rows);
-  await leaveAudiences(tx, settled, settlements, options);
-  return settled;
+  await leaveAudiences(tx, settled, judged, options);
+  await streaks?.restoreChats(tx);
+  return { settled, change: streaks?.change };
+}
+
+/** While a bot is held for words, whoever else meets them is not to blame: it comes back. */
+function withoutBlame(settlement: Settlement, runs: Runs, streaks: Streaks): Settlement {
+  const suspicion = suspicionOf(settlement);
+  if (!suspicion || !streaks.isHeldFor(settlement, suspicion)) return settlement;
+  if (isExcusedBy(runs, settlement, suspicion)) return settlement;
+  return { ...settlement, result: { result: "putBack", reason: SendReason.botRefused } };
+}
+
+/** Whether the run's owner resumed it although the bot was held for these words: since then they are the leads' own. */
+function isExcusedBy(runs: Runs, { ticket }: Settlement, { key }: Suspicion): boolean {
+  const run = runs.get(ticket.sourceId);
+  if (ticket.kind !== SendKind.broadcast || run === undefined || run.excusedRun !== run.run) return false;
+  return run.excusedWords.split("\n").includes(key);
+}
+
+function openRunsOf(runs: Runs): Map<number, number> {
+  const open = [...runs].filter(([, { state }]) => state === 1 || state === 4);
+  return new Map(open.map(([sourceId, { run }]) => [sourceId, run]));
 }
 
 function byKey(a: store.SettleRow, b: store.SettleRow): number {
@@ -128,11 +166,12 @@ async function lockRuns(
   tx: TransactionSql,
   settlements: readonly Settlement[],
   accepted: ReadonlyMap<number, number>,
+  streaks: Streaks | undefined,
 ): Promise<Runs> {
   const returning = settlements
-    .filter(({ ticket, result }) => ticket.kind === SendKind.broadcast && comesBack(result))
+    .filter(({ ticket, result }) => ticket.kind === SendKind.broadcast && (comesBack(result) || mayBeBots(result)))
     .map(({ ticket }) => ticket.sourceId);
-  const sourceIds = [...new Set([...returning, ...accepted.keys()])];
+  const sourceIds = [...new Set([...returning, ...accepted.keys(), ...(streaks?.sourceIds ?? [])])];
   return sourceIds.length === 0 ? new Map() : await store.lockRuns(tx, sourceIds);
 }
 
@@ -162,7 +201,7 @@ function settleRow(settlement: Settlement, runs: Runs): store.SettleRow {
     case "unconfirmed":
       return { ...base, state: SendState.unconfirmed, reason: result.reason };
     case "bodyFault":
-      return bodyFaultRow(base, settlement.ticket, result.reason, runs);
+      return bodyFaultRow(base, ticket, result, runs);
     case "putBack":
       return putBackRow(base, ticket, result, runs);
     default:
@@ -190,13 +229,18 @@ function putBackRow(
 }
 
 /** The lead's fault once another lead has had this revision; until then it may be the body's, and the lead waits. */
-function bodyFaultRow(base: BaseRow, ticket: SettleTicket, reason: SendReason, runs: Runs): store.SettleRow {
+function bodyFaultRow(
+  base: BaseRow,
+  ticket: SettleTicket,
+  { reason, words = "" }: SendResult & { result: "bodyFault" },
+  runs: Runs,
+): store.SettleRow {
   const current = runs.get(ticket.sourceId);
   const lead = ticket.kind === SendKind.followUp || (current?.acceptedRevision ?? 0) >= ticket.revision;
   if (lead) return { ...base, state: SendState.failed, reason };
   const open = openRun(runs, ticket.sourceId);
   if (open === undefined) return { ...base, state: SendState.dropped, reason: SendReason.cancelled };
-  return { ...base, state: SendState.queued, reason, run: open.run, faultRevision: ticket.revision };
+  return { ...base, state: SendState.queued, reason, run: open.run, faultRevision: ticket.revision, words };
 }
 
 function openRun(runs: Runs, sourceId: number): { run: number } | undefined {
@@ -245,16 +289,15 @@ async function countFaults(tx: TransactionSql, settled: store.SettledRow[], rows
     rows.filter((row) => row.faultRevision !== null).map((row) => [`${row.sourceId}:${row.leadId}`, row]),
   );
   if (faulty.size === 0) return;
-  const faults = new Map<string, { sourceId: number; revision: number; leads: number }>();
+  const faults = new Map<string, { sourceId: number; revision: number; leads: number; words: string }>();
   for (const row of settled) {
     const fault = faulty.get(`${row.sourceId}:${row.leadId}`);
     if (!fault || row.state !== SendState.queued) continue;
     const key = `${row.sourceId}:${fault.faultRevision}`;
-    const entry = faults.get(key) ?? { sourceId: row.sourceId, revision: fault.faultRevision!, leads: 0 };
-    entry.leads += 1;
-    faults.set(key, entry);
+    const leads = (faults.get(key)?.leads ?? 0) + 1;
+    faults.set(key, { sourceId: row.sourceId, revision: fault.faultRevision!, leads, words: fault.words ?? "" });
   }
-  for (const { sourceId, revision, leads } of faults.values()) await store.addFaultLeads(tx, sourceId, revision, leads);
+  for (const fault of faults.values()) await store.addFaultLeads(tx, fault);
 }
 
 /** Only for results that still counted. Facts are taken in the order of their chats, so that two settles do not deadlock. */

@@ -1,7 +1,7 @@
 /** The ledger's statements, one function each. Transactions and their order of locks are in claim.ts and settle.ts. */
 import type { TransactionSql } from "#services/database/client.ts";
 import { column } from "./column.ts";
-import { ALL_BOTS, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
+import { ALL_BOTS, HOLD_ORDER, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
 import { CURRENT_TIMELINE } from "./timeline.ts";
 
 /** A body as it was stored: parsed at save, with macros still in it. */
@@ -102,7 +102,10 @@ export interface BotRow {
   holdUntil: Date | null;
 }
 
-/** Bots with what stands in their lanes' way now. A hold that has passed is no hold. */
+/** As a literal: an array of smallint, whose places are the order. */
+export const HOLD_ORDER_SQL = `'{${HOLD_ORDER.join(",")}}'::smallint[]`;
+
+/** Bots with what stands in their lanes' way now: the first of their holds. One that has passed is no hold. */
 export async function selectBots(tx: TransactionSql, botIds: number[], offsetMs: number): Promise<BotRow[]> {
   return await tx<BotRow[]>`
     SELECT b.id AS "botId", b.account_id AS "accountId", b.token_sealed AS "tokenSealed",
@@ -111,7 +114,7 @@ export async function selectBots(tx: TransactionSql, botIds: number[], offsetMs:
     FROM bot b LEFT JOIN LATERAL (
       SELECT h.* FROM lane h WHERE h.bot_id IN (${ALL_BOTS}, b.id)
         AND (h.hold_until IS NULL OR h.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
-      ORDER BY h.bot_id LIMIT 1) AS l ON true
+      ORDER BY array_position(${tx.unsafe(HOLD_ORDER_SQL)}, h.reason) LIMIT 1) AS l ON true
     WHERE b.id = ANY(${botIds}::bigint[])`;
 }
 
@@ -287,6 +290,8 @@ export interface SettleRow {
   run: number | null;
   /** The revision that the Bot API refused for this lead; null leaves it. */
   faultRevision: number | null;
+  /** What it said of it. */
+  words?: string;
   /** Milliseconds until it may be tried again; null for at once. */
   retryAfterMs: number | null;
 }
@@ -321,14 +326,23 @@ export async function updateToSettled(tx: TransactionSql, rows: SettleRow[], off
       s.quota_day::text AS "quotaDay"`;
 }
 
-/** What settle needs to know of a broadcast whose sends come back, held so that its run cannot close meanwhile. */
-export async function lockRuns(
-  tx: TransactionSql,
-  sourceIds: number[],
-): Promise<Map<number, { state: number; run: number; revision: number; acceptedRevision: number }>> {
-  const rows = await tx<
-    { sourceId: number; state: number; run: number; revision: number; acceptedRevision: number }[]
-  >`SELECT source_id AS "sourceId", state, run, revision, accepted_revision AS "acceptedRevision"
+/** What settle needs to know of a broadcast. */
+export interface RunRow {
+  sourceId: number;
+  state: number;
+  run: number;
+  revision: number;
+  acceptedRevision: number;
+  excusedRun: number;
+  /** One a line. */
+  excusedWords: string;
+}
+
+/** Broadcasts whose sends come back, held so that their run cannot close meanwhile. */
+export async function lockRuns(tx: TransactionSql, sourceIds: number[]): Promise<Map<number, RunRow>> {
+  const rows = await tx<RunRow[]>`
+    SELECT source_id AS "sourceId", state, run, revision, accepted_revision AS "acceptedRevision",
+      excused_run AS "excusedRun", excused_words AS "excusedWords"
     FROM broadcast WHERE source_id = ANY(${sourceIds}::bigint[]) ORDER BY source_id FOR NO KEY UPDATE`;
   return new Map(rows.map((row) => [row.sourceId, row]));
 }
@@ -347,16 +361,14 @@ export async function raiseAcceptedRevision(tx: TransactionSql, sourceId: number
     WHERE source_id = ${sourceId} AND accepted_revision < ${revision}`;
 }
 
-/** Counts leads that met a fault of this revision of the body. */
+/** Counts leads that met a fault of this revision of the body, and keeps what was said to the last of them. */
 export async function addFaultLeads(
   tx: TransactionSql,
-  sourceId: number,
-  revision: number,
-  leads: number,
+  { sourceId, revision, leads, words }: { sourceId: number; revision: number; leads: number; words: string },
 ): Promise<void> {
   await tx`
     UPDATE broadcast SET fault_leads = CASE WHEN fault_revision = ${revision} THEN fault_leads ELSE 0 END + ${leads},
-      fault_revision = ${revision}
+      fault_revision = ${revision}, fault_words = ${words}
     WHERE source_id = ${sourceId} AND revision = ${revision}`;
 }
 

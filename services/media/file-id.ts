@@ -7,7 +7,7 @@
  *   nothing ──────────────────► leased ─────────────────► known ──► claimFile: fileId
  *      ▲  ▲                        │ │                       │
  *      │  └──── releaseFile ───────┘ └─► claimFile: wait     │
- *      └──────────────────── forgetFile ─────────────────────┘
+ *      └──────────── forgetFile, once an hour ───────────────┘
  * ```
  *
  * A lease that lapses (its uploader died) counts as nothing. All times are Postgres' own. No state is kept here: any
@@ -74,14 +74,27 @@ export async function releaseFile(sql: Queryable, { botId, ref, owner }: BotFile
   await clearUploader(sql, { botId, ref }, owner);
 }
 
+/** How a file_id that stopped working was let go. */
+export type Forgotten =
+  /** By this call: the next one who asks uploads. */
+  | "dropped"
+  /** By somebody else: another one is there, or is being made. */
+  | "gone"
+  /** Not at all: one was dropped less than an hour ago, so a new one does not help. */
+  | "kept";
+
+/** A file that is refused is uploaded again once in this time; more often would be an upload for each lead. */
+const DROP_INTERVAL_SECONDS = 3_600;
+
 /**
- * A file_id has stopped working: the next one who asks uploads again. Of those who met the same dead file_id one forgets
- * it, and a newer one stays.
- * @returns whether it was this call.
+ * A file_id has stopped working: the next one who asks uploads again. Of those who met the same dead file_id one drops it,
+ * and a newer one stays.
  */
 export async function forgetFile(
   sql: Queryable,
   { botId, ref, fileId }: BotFile & { fileId: string },
-): Promise<boolean> {
-  return await clearFileId(sql, { botId, ref }, fileId);
+): Promise<Forgotten> {
+  const file = { botId, ref };
+  if (await clearFileId(sql, file, { fileId, intervalSeconds: DROP_INTERVAL_SECONDS })) return "dropped";
+  return (await selectFile(sql, file))?.fileId === fileId ? "kept" : "gone";
 }

@@ -148,10 +148,16 @@ export async function clearUploader(sql: Queryable, { botId, ref }: BotFile, own
     WHERE bot_id = ${botId} AND media_ref = ${ref} AND uploader = ${owner}`;
 }
 
-/** Only if it still is this one: a newer one stays. @returns whether it was. */
-export async function clearFileId(sql: Queryable, { botId, ref }: BotFile, fileId: string): Promise<boolean> {
+/** Only if it still is this one, and none was dropped within the interval. @returns whether it was. */
+export async function clearFileId(
+  sql: Queryable,
+  { botId, ref }: BotFile,
+  { fileId, intervalSeconds }: { fileId: string; intervalSeconds: number },
+): Promise<boolean> {
   const rows = await sql`
-    UPDATE media_file SET file_id = NULL
-    WHERE bot_id = ${botId} AND media_ref = ${ref} AND file_id = ${fileId} RETURNING bot_id`;
+    UPDATE media_file SET file_id = NULL, dropped_at = clock_timestamp()
+    WHERE bot_id = ${botId} AND media_ref = ${ref} AND file_id = ${fileId}
+      AND coalesce(dropped_at <= clock_timestamp() - ${intervalSeconds} * interval '1 second', true)
+    RETURNING bot_id`;
   return rows.length > 0;
 }

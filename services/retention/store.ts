@@ -101,8 +101,8 @@ export async function deleteOldQuotaDays(sql: Sql): Promise<boolean> {
 
 export async function deletePastHolds(sql: Sql): Promise<boolean> {
   const result = await sql`
-    DELETE FROM lane WHERE bot_id = ANY(ARRAY(
-      SELECT bot_id FROM lane WHERE hold_until < now() - interval '1 day' LIMIT ${SMALL_BATCH}
+    DELETE FROM lane WHERE ctid = ANY(ARRAY(
+      SELECT ctid FROM lane WHERE hold_until < now() - interval '1 day' LIMIT ${SMALL_BATCH}
       FOR UPDATE SKIP LOCKED))`;
   return result.count === SMALL_BATCH;
 }

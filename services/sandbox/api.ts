@@ -133,10 +133,14 @@ function gone(signal: AbortSignal): Promise<void> {
 }
 
 function refusalResponse(refusal: Refusal): Response {
-  const { status, description, retryAfterSeconds, html } = refusal;
-  if (html !== undefined) return new Response(html, { status, headers: { "content-type": "text/html" } });
+  const { status, code = status, description, retryAfterSeconds, foreign } = refusal;
+  if (foreign) {
+    const headers = new Headers({ "content-type": foreign.contentType });
+    if (foreign.retryAfter !== undefined) headers.set("retry-after", foreign.retryAfter);
+    return new Response(foreign.body, { status, headers });
+  }
   const parameters = retryAfterSeconds === undefined ? undefined : { retry_after: retryAfterSeconds };
-  return new Response(JSON.stringify({ ok: false, error_code: status, description, parameters }), { ...json, status });
+  return new Response(JSON.stringify({ ok: false, error_code: code, description, parameters }), { ...json, status });
 }
 
 /**

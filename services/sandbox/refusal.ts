@@ -4,8 +4,10 @@ export interface Refusal {
   readonly status: number;
   readonly description: string;
   readonly retryAfterSeconds?: number;
-  /** A body that is not the Bot API's JSON, as a proxy in front of it answers. */
-  readonly html?: string;
+  /** `error_code`, where it is not the status. */
+  readonly code?: number;
+  /** An answer that is not the Bot API's, as a proxy in front of it gives. */
+  readonly foreign?: { readonly body: string; readonly contentType: string; readonly retryAfter?: string };
 }
 
 export function badRequest(kind: string, what: string): Refusal {
@@ -77,6 +79,42 @@ export function refusalFromName(name: ErrorName, seconds = 1, status = 500): Ref
 function serverError(status: number): Refusal {
   const description = serverErrors[status] ?? serverErrors[500]!;
   const refusal = { kind: "server_error", status, description };
-  if (status !== 502) return refusal;
-  return { ...refusal, html: "<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>" };
+  return status === 502
+    ? { ...refusal, foreign: { body: page("502 Bad Gateway"), contentType: "text/html" } }
+    : refusal;
+}
+
+/** What a web server says by itself. */
+function page(title: string): string {
+  return `<html><head><title>${title}</title></head><body>${title}</body></html>`;
+}
+
+/** Any refusal of Telegram's. */
+export function refusalInWords(said: {
+  words: string;
+  code?: number;
+  status?: number;
+  retryAfterSeconds?: number;
+}): Refusal {
+  const { words: description, code = 400, status = code, retryAfterSeconds } = said;
+  return { kind: "words", status, code, description, retryAfterSeconds };
+}
+
+/** What something in front of Telegram answers; a page of HTML unless it is given. */
+export function foreignAnswer(said: {
+  http: number;
+  body?: string;
+  contentType?: string;
+  retryAfter?: string;
+}): Refusal {
+  const { http: status, body = page(`${status}`), contentType = "text/html", retryAfter } = said;
+  const seconds = status === 429 && retryAfter !== undefined ? Number(retryAfter) : Number.NaN;
+  const retryAfterSeconds = Number.isNaN(seconds) ? undefined : seconds;
+  return {
+    kind: `http_${status}`,
+    status,
+    description: "",
+    retryAfterSeconds,
+    foreign: { body, contentType, retryAfter },
+  };
 }

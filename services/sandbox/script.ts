@@ -1,4 +1,12 @@
-import { type ErrorName, errorNames, type Refusal, refusalFromName, serverErrorStatuses } from "./refusal.ts";
+import {
+  type ErrorName,
+  errorNames,
+  foreignAnswer,
+  type Refusal,
+  refusalFromName,
+  refusalInWords,
+  serverErrorStatuses,
+} from "./refusal.ts";
 import { invalid } from "./settings.ts";
 
 /**
@@ -7,9 +15,15 @@ import { invalid } from "./settings.ts";
  */
 export type Answer =
   | { error: ErrorName; retryAfterSeconds?: number; status?: number; accepted?: boolean }
+  /** Telegram's own refusal in any words; `status` is HTTP's, where it is to differ from the code. */
+  | { words: string; code?: number; status?: number; retryAfterSeconds?: number; accepted?: boolean }
+  /** What something on the way says: any status, any body. */
+  | { http: number; body?: string; contentType?: string; retryAfter?: string; accepted?: boolean }
   | { latencyMs: number | readonly [fromMs: number, toMs: number] }
   | { hang: true; accepted?: boolean }
   | { cut: true; accepted?: boolean };
+
+const ANSWER_KINDS = ["error", "words", "http", "latencyMs", "hang", "cut"] as const;
 
 /** Answers for the calls that match every condition that is given. */
 export interface Rule {
@@ -138,16 +152,25 @@ function apply(active: ActiveRule, found: Verdict): void {
     return;
   }
   const accepted = answer.accepted ?? false;
-  if ("error" in answer) {
-    found.outcome = { refusal: refusalFromName(answer.error, answer.retryAfterSeconds, answer.status), accepted };
-  } else found.outcome = { silence: "hang" in answer ? "hang" : "cut", accepted };
+  const refusal = refusalOf(answer);
+  if (refusal) found.outcome = { refusal, accepted };
+  else found.outcome = { silence: "hang" in answer ? "hang" : "cut", accepted };
+}
+
+function refusalOf(answer: Answer): Refusal | undefined {
+  if ("error" in answer) return refusalFromName(answer.error, answer.retryAfterSeconds, answer.status);
+  if ("words" in answer) return refusalInWords(answer);
+  if ("http" in answer) return foreignAnswer(answer);
+  return undefined;
 }
 
 function checkRule(rule: Rule): void {
   const answer: Record<string, unknown> | undefined = rule?.answer;
-  const kinds = ["error", "latencyMs", "hang", "cut"].filter((kind) => answer?.[kind] !== undefined);
-  if (!answer || kinds.length !== 1) throw invalid("An answer is one of error, latencyMs, hang and cut.", "answer");
+  const kinds = ANSWER_KINDS.filter((kind) => answer?.[kind] !== undefined);
+  if (!answer || kinds.length !== 1) throw invalid(`An answer is one of ${ANSWER_KINDS.join(", ")}.`, "answer");
   if (kinds[0] === "error") checkError(answer);
+  if (kinds[0] === "words") checkStatuses(answer, ["code", "status"]);
+  if (kinds[0] === "http") checkStatuses(answer, ["http"]);
   if (kinds[0] === "latencyMs" && !isLatency(answer.latencyMs)) {
     throw invalid("latencyMs is a number from 0, or a pair of them.", "answer.latencyMs");
   }
@@ -165,6 +188,15 @@ function checkError(answer: Record<string, unknown>): void {
   }
   if (answer.status !== undefined && !serverErrorStatuses.some((status) => status === answer.status)) {
     throw invalid(`status is one of ${serverErrorStatuses.join(", ")}.`, "answer.status");
+  }
+}
+
+/** 1xx is no answer, and Bun sends no other than three digits. */
+function checkStatuses(answer: Record<string, unknown>, names: readonly string[]): void {
+  for (const name of names) {
+    const value = answer[name] ?? 200;
+    if (Number.isInteger(value) && Number(value) >= 200 && Number(value) <= 599) continue;
+    throw invalid(`${name} is a status from 200 to 599.`, `answer.${name}`);
   }
 }
 

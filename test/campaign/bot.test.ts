@@ -24,8 +24,14 @@ async function rowOf(botId: bigint): Promise<BotRow> {
 }
 
 async function stopLane(botId: bigint, reason: HoldReason): Promise<void> {
-  await world.sql`INSERT INTO lane (bot_id, reason) VALUES (${Number(botId)}, ${reason})
-    ON CONFLICT (bot_id) DO UPDATE SET reason = excluded.reason`;
+  await world.sql`INSERT INTO lane (bot_id, reason, probe_at) VALUES (${Number(botId)}, ${reason}, 'infinity')`;
+}
+
+/** Whether what holds the bot is to be asked about now. */
+async function isDue(botId: bigint): Promise<boolean> {
+  const [row] = await world.sql<{ due: boolean }[]>`
+    SELECT probe_at <= now() AS due FROM lane WHERE bot_id = ${Number(botId)}`;
+  return row!.due;
 }
 
 async function laneReason(botId: bigint): Promise<number | undefined> {
@@ -64,8 +70,9 @@ describe("PutBot", () => {
       world.client.putBot({ bot: { id: botId, accountId, username: "b", token: newToken } });
 
     await stopLane(botId, HoldReason.tokenDead);
+    expect(await isDue(botId)).toBe(false);
     await replace(token);
-    expect(await laneReason(botId)).toBe(HoldReason.tokenDead);
+    expect([await laneReason(botId), await isDue(botId)]).toEqual([HoldReason.tokenDead, true]);
     await replace(second);
     expect(await laneReason(botId)).toBeUndefined();
     await stopLane(botId, HoldReason.operator);

@@ -121,7 +121,7 @@ export async function createCustomer(stack: Stack, options: CustomerOptions = {}
     async hold(): Promise<void> {
       await stack.sql`
         INSERT INTO lane (bot_id, reason, message) VALUES (${customer.botId}, ${HoldReason.operator}, 'held by a test')
-        ON CONFLICT (bot_id) DO NOTHING`;
+        ON CONFLICT (bot_id, reason) DO NOTHING`;
     },
 
     async flow(): Promise<void> {

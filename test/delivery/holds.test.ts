@@ -1,70 +1,58 @@
 import { describe, expect, test } from "bun:test";
 import type { Sql } from "#services/database/client.ts";
-import { Holds, type HoldsOptions } from "#services/delivery/holds.ts";
-import type { BotApiReply } from "#services/delivery/outcome.ts";
+import { Holds } from "#services/delivery/holds.ts";
 import { HoldReason } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { eventually } from "../support/eventually.ts";
 import { createTestDatabase } from "../support/postgres.ts";
-import { allLeases, createWorld } from "../support/world.ts";
+import { createWorld } from "../support/world.ts";
 
-const WELL: BotApiReply = { answer: "ok", messageId: 0 };
-
-/** Two bots, and holds whose probes are answered by `getMe`, by the bot's id. */
-async function setup(options: { getMe?: (botId: number) => Promise<BotApiReply>; wrap?: (sql: Sql) => Sql } = {}) {
-  const { getMe = async () => WELL, wrap = (sql: Sql) => sql } = options;
+/** Bots of their own. */
+async function setup(options: { bots?: number; wrap?: (sql: Sql) => Sql } = {}) {
+  const { wrap = (sql: Sql) => sql, bots = 2 } = options;
   const database = await createTestDatabase();
-  const world = await createWorld(database.sql, { bots: 2 });
+  const world = await createWorld(database.sql, { bots });
   const errors: unknown[] = [];
-  const lifted: number[] = [];
-  const asked: number[] = [];
   const skipped = { ms: 0 };
-  const settings: HoldsOptions = {
+  const holds = new Holds({
     sql: wrap(database.sql),
     clock: { ...systemClock, monotonicMs: () => performance.now() + skipped.ms },
-    openToken: (botId) => String(botId),
-    getMe: async (token) => {
-      asked.push(Number(token));
-      return await getMe(Number(token));
-    },
-    shards: () => [...allLeases.keys()],
     onError: (error) => void errors.push(error),
-    onLifted: (botId) => void lifted.push(botId),
-  };
-  const holds = new Holds(settings);
-  const lane = async (botId: number) => {
-    const [row] = await database.sql<{ reason: number; leftMs: number | null }[]>`
-      SELECT reason, extract(epoch FROM hold_until - now())::float8 * 1000 AS "leftMs" FROM lane WHERE bot_id = ${botId}`;
-    return row;
+  });
+  const lanes = async () => {
+    const rows = await database.sql<{ botId: number; reason: HoldReason; leftMs: number | null }[]>`
+      SELECT bot_id AS "botId", reason, extract(epoch FROM hold_until - now())::float8 * 1000 AS "leftMs"
+      FROM lane ORDER BY bot_id, reason`;
+    return [...rows];
   };
   const skip = (ms: number) => {
     skipped.ms += ms;
   };
-  const [one, other] = world.botIds as [number, number];
-  return { ...world, one, other, holds, lane, skip, errors, lifted, asked, [Symbol.asyncDispose]: database.drop };
+  return { ...world, holds, lanes, skip, errors, [Symbol.asyncDispose]: database.drop };
 }
 
 describe("Holds", () => {
   test("keeps the longer one of two 429s", async () => {
     await using world = await setup();
-    world.holds.rateLimited(world.one, 30);
+    world.holds.rateLimited(world.botId, 30);
     await world.holds.flush();
-    world.holds.rateLimited(world.one, 3);
+    world.holds.rateLimited(world.botId, 3);
     await world.holds.flush();
-    const { reason, leftMs } = (await world.lane(world.one))!;
-    expect(reason).toBe(HoldReason.rateLimited);
-    expect(leftMs).toBeGreaterThan(25_000);
-    expect(leftMs).toBeLessThanOrEqual(30_100);
+    const [held] = await world.lanes();
+    expect(held!.reason).toBe(HoldReason.rateLimited);
+    expect(held!.leftMs).toBeGreaterThan(25_000);
+    expect(held!.leftMs).toBeLessThanOrEqual(30_100);
   });
 
-  test("leaves an operator's hold alone", async () => {
+  test("keeps each reason beside the others: none hides or ends another", async () => {
     await using world = await setup();
-    await world.sql`INSERT INTO lane (bot_id, reason) VALUES (${world.one}, ${HoldReason.operator})`;
-    world.holds.rateLimited(world.one, 30);
-    world.holds.breaker(world.one);
-    world.holds.tokenDead({ botId: world.one, tokenVersion: 1 });
+    await world.sql`INSERT INTO lane (bot_id, reason) VALUES (${world.botId}, ${HoldReason.operator})`;
+    world.holds.rateLimited(world.botId, 30);
+    world.holds.breaker(world.botId);
+    world.holds.tokenDead({ botId: world.botId, tokenVersion: 1 });
     await world.holds.flush();
-    expect(await world.lane(world.one)).toMatchObject({ reason: HoldReason.operator });
+    const { rateLimited, tokenDead, breaker, operator } = HoldReason;
+    expect((await world.lanes()).map(({ reason }) => reason)).toEqual([rateLimited, tokenDead, breaker, operator]);
   });
 
   test("is written as soon as Postgres is back, which a flush waits for", async () => {
@@ -76,57 +64,42 @@ describe("Holds", () => {
             away ? Promise.reject(new Error("Postgres is away.")) : Reflect.apply(target, self, args),
         }),
     });
-    world.holds.rateLimited(world.one, 30);
+    world.holds.rateLimited(world.botId, 30);
     await eventually(() => world.errors.length >= 2);
     let flushed = false;
     const flushing = world.holds.flush().then(() => {
       flushed = true;
     });
-    expect(flushed).toBe(false);
+    expect([flushed, world.holds.isWriting(world.botId)]).toEqual([false, true]);
     world.skip(10_000);
     away = false;
     await flushing;
     // What has passed meanwhile is not held again.
-    expect((await world.lane(world.one))!.leftMs).toBeLessThan(20_500);
-  });
-});
-
-describe("a probe", () => {
-  test("lifts the hold of a bot that is well", async () => {
-    await using world = await setup();
-    world.holds.breaker(world.one);
-    await world.holds.flush();
-    await world.holds.probe();
-    await eventually(() => world.lifted.length === 1);
-    expect([world.lifted, world.asked, await world.lane(world.one)]).toEqual([[world.one], [world.one], undefined]);
+    expect((await world.lanes())[0]!.leftMs).toBeLessThan(20_500);
+    expect(world.holds.isWriting(world.botId)).toBe(false);
   });
 
-  test("comes at growing intervals while the Bot API is not well", async () => {
-    await using world = await setup({ getMe: async () => ({ answer: "refused" }) });
-    world.holds.breaker(world.one);
-    await world.holds.flush();
-    const seen: number[] = [];
-    for (let second = 0; second < 120; second++) {
-      const before = world.asked.length;
-      await world.holds.probe();
-      if (world.asked.length > before) seen.push(second);
-      await eventually(() => world.holds.probing === 0);
-      world.skip(1_000);
-    }
-    expect(seen.slice(0, 5)).toEqual([0, 1, 3, 7, 15]);
-    expect(seen.slice(5).map((second, i) => second - seen[i + 4]!)).toEqual([16, 30, 30]);
-    expect(await world.lane(world.one)).toMatchObject({ reason: HoldReason.breaker });
+  test("opens the breaker of the Bot API's address when the third bot's opens within 30 s", async () => {
+    await using world = await setup({ bots: 4 });
+    const [first, second, third, fourth] = world.botIds as [number, number, number, number];
+    const open = async (...bots: number[]) => {
+      for (const bot of bots) world.holds.breaker(bot);
+      await world.holds.flush();
+      return (await world.lanes()).map(({ botId }) => botId);
+    };
+    expect(await open(first, first, second)).toEqual([first, second]);
+    await world.sql`UPDATE lane SET since = since - interval '31 s' WHERE bot_id = ${first}`;
+    expect(await open(third)).toEqual([first, second, third]);
+    expect(await open(fourth)).toEqual([0, first, second, third, fourth]);
   });
 
-  test("that hangs keeps no other bot waiting", async () => {
-    await using world = await setup({
-      getMe: (botId) => (botId === world.one ? new Promise(() => {}) : Promise.resolve(WELL)),
-    });
-    for (const botId of world.botIds) world.holds.breaker(botId);
+  test("opens it once when three open at the same moment, and never for tokens that cannot be opened", async () => {
+    await using world = await setup({ bots: 6 });
+    for (const bot of world.botIds.slice(0, 3)) world.holds.breaker(bot, "No such key.");
     await world.holds.flush();
-    await world.holds.probe();
-    await world.holds.probe();
-    await eventually(() => world.lifted.length === 1);
-    expect([world.lifted, world.asked]).toEqual([[world.other], [world.one, world.other]]);
+    expect((await world.lanes()).map(({ botId }) => botId)).toEqual(world.botIds.slice(0, 3));
+    for (const bot of world.botIds.slice(3)) world.holds.breaker(bot);
+    await world.holds.flush();
+    expect((await world.lanes()).map(({ botId }) => botId)).toEqual([0, ...world.botIds]);
   });
 });

@@ -136,8 +136,8 @@ describe("Lane", () => {
   test("neither claims nor writes while it is held, and says why", () => {
     const lane = setup();
     lane.admit(ready(1), 0);
-    lane.hold(500, SendReason.botRefused);
-    lane.hold(300, SendReason.rateLimited);
+    lane.hold(0, 500, SendReason.botRefused);
+    lane.hold(0, 300, SendReason.rateLimited);
     expect([lane.wants(499, AHEAD_MS), lane.takeReady(499), lane.holdAt(499)]).toEqual([
       0,
       undefined,
@@ -149,11 +149,11 @@ describe("Lane", () => {
 
   test("is released from every hold but what is left of a 429's", () => {
     const lane = setup();
-    lane.hold(500, SendReason.botRefused);
+    lane.hold(0, 500, SendReason.botRefused);
     lane.release();
     expect(lane.holdAt(0)).toBeUndefined();
     lane.rateLimitedUntilMs = 300;
-    lane.hold(500, SendReason.connectionRefused);
+    lane.hold(0, 500, SendReason.connectionRefused);
     lane.release();
     expect([lane.holdAt(299), lane.holdAt(300)]).toEqual([SendReason.rateLimited, undefined]);
   });

@@ -1,9 +1,12 @@
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import type { Sql } from "#services/database/client.ts";
 import { Holds } from "#services/delivery/holds.ts";
+import { KnownStreaks } from "#services/delivery/known-streaks.ts";
 import type { Outcome } from "#services/delivery/outcome.ts";
+import { Probes } from "#services/delivery/probes.ts";
 import { Settler } from "#services/delivery/settler.ts";
 import { type BotApi, createBotApi } from "#services/delivery/telegram.ts";
+import { TokenChecks } from "#services/delivery/token-checks.ts";
 import { Worker, type WorkerOptions } from "#services/delivery/worker.ts";
 import type { SendJob } from "#services/ledger/claim.ts";
 import { systemClock } from "#services/platform/clock.ts";
@@ -48,15 +51,28 @@ export async function setupWorker(options: WorkerWorldOptions = {}) {
   const lease = { held: true, open: true };
   // A token that is stored as itself; the others are the sandbox's for that bot.
   const openToken = (botId: number, sealed: string) => (sealed === "sealed" ? tokenOf(botId) : sealed);
-  const settler = new Settler({ sql, clock: systemClock, onError });
-  const holds = new Holds({
+  const streaks = new KnownStreaks();
+  const settler = new Settler({
+    sql,
+    clock: systemClock,
+    onError,
+    streaks,
+    onStreaks: (change) => {
+      for (const [botId, what] of change) what === "held" ? worker.hold(botId) : worker.release(botId);
+    },
+  });
+  const holds = new Holds({ sql: database.sql, clock: systemClock, onError });
+  const probes = new Probes({
     sql: database.sql,
     clock: systemClock,
-    openToken,
+    openToken: (botId, sealed) => (options.worker?.openToken ?? openToken)(botId, sealed),
     getMe: api.getMe,
     shards: () => [...allLeases.keys()],
-    onError,
+    tryJob: (job) => worker.tryJob(job),
+    onStanding: (held, limited, readAtMs) => worker.follow(held, limited, readAtMs),
     onLifted: (botId) => worker.release(botId),
+    streaks,
+    onError,
   });
   const worker: Worker = new Worker({
     sql,
@@ -67,6 +83,7 @@ export async function setupWorker(options: WorkerWorldOptions = {}) {
     settler,
     holds,
     openToken,
+    tokenChecks: new TokenChecks({ clock: systemClock, getMe: api.getMe }),
     rescueMs: { text: timeoutMs + 5_000, media: 65_000 },
     onUnsent: (jobs) => void unsent.push(...jobs),
     onError,
@@ -101,7 +118,8 @@ export async function setupWorker(options: WorkerWorldOptions = {}) {
       await startBroadcast(database.sql, world.accountId, id);
       return id;
     },
-    probe: () => void holds.run(probing.signal),
+    /** Begins to look after holds. */
+    probe: () => void probes.run(probing.signal),
     lane: async (botId: number) => {
       const [row] = await database.sql<{ reason: number; message: string; until: Date | null }[]>`
         SELECT reason, message, hold_until AS until FROM lane WHERE bot_id = ${botId}`;

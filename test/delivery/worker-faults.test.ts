@@ -127,60 +127,6 @@ describe("a dead token", () => {
   });
 });
 
-describe("the breaker", () => {
-  test("opens after three refused connections, and a probe closes it", async () => {
-    await using world = await setupWorker({ leads: 6 });
-    await world.control.listen(false);
-    const id = await world.start();
-    world.offer((await world.jobs(id)).slice(0, 3));
-    expect(await eventually(() => world.lane(world.botId))).toMatchObject({ reason: 3, until: null });
-    await eventually(async () => (await world.counters(id)).sending === 0);
-    expect(await world.counters(id)).toMatchObject({ queued: 6, unconfirmed: 0 });
-    await world.control.listen(true);
-    world.probe();
-    await sendAll(world, id);
-    expect(await world.lane(world.botId)).toBeUndefined();
-    expect(await world.counters(id)).toMatchObject({ sent: 6 });
-    expect((await world.control.totals()).mostPerChat).toBe(1);
-    await expectConsistent(world.sql);
-  });
-
-  test("opens after three lost answers, which stay unconfirmed", async () => {
-    await using world = await setupWorker({ leads: 10 });
-    await world.control.script({ answer: { cut: true, accepted: true }, times: 3 });
-    const id = await world.start();
-    world.offer((await world.jobs(id)).slice(0, 3));
-    expect(await eventually(() => world.lane(world.botId))).toMatchObject({ reason: 3 });
-    await eventually(async () => (await world.counters(id)).unconfirmed === 3);
-    world.probe();
-    await sendAll(world, id);
-    expect(await world.counters(id)).toMatchObject({ sent: 7, unconfirmed: 3 });
-    expect(await world.control.totals()).toMatchObject({ accepted: 10, mostPerChat: 1 });
-    await expectConsistent(world.sql);
-  });
-
-  test("stays shut while answers can be read in between", async () => {
-    await using world = await setupWorker({ leads: 6 });
-    const id = await world.start();
-    for (const [i, job] of (await world.jobs(id)).entries()) {
-      if (i % 3 !== 2) await world.control.script({ answer: { cut: true }, times: 1 });
-      world.offer([job]);
-      await eventually(() => world.outcomes.length === i + 1);
-    }
-    expect(await world.lane(world.botId)).toBeUndefined();
-    expect(world.outcomes.filter((outcome) => outcome === "unknown")).toHaveLength(4);
-  });
-
-  test("becomes a dead token when the probe says so", async () => {
-    await using world = await setupWorker({ leads: 1 });
-    await world.control.revokeToken(tokenOf(world.botId));
-    world.holds.breaker(world.botId);
-    await world.holds.flush();
-    world.probe();
-    await eventually(async () => (await world.lane(world.botId))?.reason === 2);
-  });
-});
-
 describe("Postgres that is away", () => {
   test("keeps what is known, sends nothing new, and loses nothing", async () => {
     let away = false;

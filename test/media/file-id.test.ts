@@ -137,7 +137,8 @@ describe("forgetFile", () => {
     const forgotten = await Promise.all(Array.from({ length: 20 }, () => forgetFile(sql, { ...file, fileId: "F1" })));
     const claims = await claimTogether("b");
 
-    expect(forgotten.filter(Boolean)).toHaveLength(1);
+    expect(forgotten.filter((how) => how === "dropped")).toHaveLength(1);
+    expect(forgotten.filter((how) => how === "gone")).toHaveLength(19);
     expect(kinds(claims)).toEqual({ upload: 1, wait: 19, fileId: 0 });
   });
 
@@ -149,7 +150,22 @@ describe("forgetFile", () => {
     await claim("b");
     await storeFile(sql, { ...file, owner: "b", fileId: "F2" });
 
-    expect(await forgetFile(sql, { ...file, fileId: "F1" })).toBe(false);
+    expect(await forgetFile(sql, { ...file, fileId: "F1" })).toBe("gone");
     expect(await claim("c")).toEqual({ fileId: "F2" });
+  });
+
+  test("keeps one that comes within the hour, and drops it after that", async () => {
+    const { sql, file, claim } = await setup();
+    for (const [owner, fileId] of [
+      ["a", "F1"],
+      ["b", "F2"],
+    ] as const) {
+      await claim(owner);
+      await storeFile(sql, { ...file, owner, fileId });
+      expect(await forgetFile(sql, { ...file, fileId })).toBe(fileId === "F1" ? "dropped" : "kept");
+    }
+    expect(await claim("c")).toEqual({ fileId: "F2" });
+    await sql`UPDATE media_file SET dropped_at = dropped_at - interval '1 hour' WHERE bot_id = ${file.botId}`;
+    expect(await forgetFile(sql, { ...file, fileId: "F2" })).toBe("dropped");
   });
 });

@@ -46,6 +46,11 @@ export const broadcast = pgTable(
     /** The revision that body faults were last counted for, and for how many leads. */
     faultRevision: integer("fault_revision").notNull().default(0),
     faultLeads: integer("fault_leads").notNull().default(0),
+    /** The Bot API's words for the last of them. */
+    faultWords: text("fault_words").notNull().default(""),
+    /** The run whose owner resumed it although a bot was at fault, and the words that are its leads' since; one a line. */
+    excusedRun: integer("excused_run").notNull().default(0),
+    excusedWords: text("excused_words").notNull().default(""),
   },
   (table) => [
     // The list, newest first.

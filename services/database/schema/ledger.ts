@@ -93,18 +93,57 @@ export const quotaDay = pgTable(
   (table) => [primaryKey({ columns: [table.accountId, table.day] })],
 );
 
-/** Bots that may not send now, and why. No row: nothing is in the way. */
-export const lane = pgTable("lane", {
-  botId: id("bot_id").primaryKey(),
-  /** Nothing is sent before then; null: until `reason` is dealt with. */
-  holdUntil: moment("hold_until"),
-  /** A HoldReason. */
-  reason: smallint("reason").notNull(),
-  /** For people. */
-  message: text("message").notNull().default(""),
-  /** The token's version that was found dead. */
-  tokenVersion: integer("token_version").notNull().default(0),
-});
+/**
+ * Why bots may not send now: a row for each bot and reason; bot 0 stands for all. No row: nothing is in the way. Each reason
+ * has a life of its own, so that lifting one never hides or lifts another.
+ */
+export const lane = pgTable(
+  "lane",
+  {
+    botId: id("bot_id").notNull(),
+    /** Nothing is sent before then; null: until `reason` is dealt with. */
+    holdUntil: moment("hold_until"),
+    since: moment("since").notNull().defaultNow(),
+    /** Breakers and bots at fault: no message is tried before then. Dead tokens: when it is asked about again. */
+    probeAt: moment("probe_at"),
+    /** When the last try in vain was. */
+    triedAt: moment("tried_at"),
+    /** The token's version that was found dead. */
+    tokenVersion: integer("token_version").notNull().default(0),
+    /** A HoldReason. */
+    reason: smallint("reason").notNull(),
+    /** Tries in vain since the hold began, or since the last one that was not. */
+    probes: smallint("probes").notNull().default(0),
+    /** Messages accepted in a row while a breaker is half-open. */
+    accepted: smallint("accepted").notNull().default(0),
+    /** For people. */
+    message: text("message").notNull().default(""),
+    /** A bot at fault: what all its refusals have in common. */
+    words: text("words").notNull().default(""),
+  },
+  (table) => [primaryKey({ columns: [table.botId, table.reason] })],
+);
+
+/**
+ * Leads that were refused in words that may be the bot's fault, with no accepted send of that bot since; and those that
+ * were taken back from `failed`. See services/ledger/fault-streak.ts.
+ */
+export const botRefusal = pgTable(
+  "bot_refusal",
+  {
+    botId: id("bot_id").notNull(),
+    sourceId: id("source_id").notNull(),
+    leadId: id("lead_id").notNull(),
+    chatId: id("chat_id").notNull(),
+    refusedAt: moment("refused_at").notNull().defaultNow(),
+    entry: integer("entry").notNull(),
+    /** A RefusalState. */
+    state: smallint("state").notNull().default(0),
+    /** Normalised status and words. */
+    words: text("words").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.botId, table.words, table.sourceId, table.leadId, table.entry] })],
+);
 
 /** Live replicas of relay (role 1) and delivery (role 2): how many share the shards. */
 export const replica = pgTable(

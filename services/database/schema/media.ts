@@ -66,6 +66,8 @@ export const mediaFile = pgTable(
     /** Who uploads it, until then at the latest; both null while nobody does. */
     uploader: text("uploader"),
     uploadingUntil: moment("uploading_until"),
+    /** When a file_id that stopped working was last dropped. */
+    droppedAt: moment("dropped_at"),
     /** Counts the uploads that were begun. */
     version: integer("version").notNull().default(1),
   },

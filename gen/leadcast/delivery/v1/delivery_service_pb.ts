@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/delivery/v1/delivery_service.proto.
  */
 export const file_leadcast_delivery_v1_delivery_service: GenFile = /*@__PURE__*/
-  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlIjUKEVNldFdlYmhvb2tSZXF1ZXN0EiAKBmJvdF9pZBgBIAEoA0IQukgNIgsY/////////w8gACIUChJTZXRXZWJob29rUmVzcG9uc2UiNQoRQ2hlY2tUb2tlblJlcXVlc3QSIAoMdG9rZW5fc2VhbGVkGAEgASgJQgq6SAdyBRABGIAIIkUKEkNoZWNrVG9rZW5SZXNwb25zZRIvCgVzdGF0ZRgBIAEoDjIgLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlRva2VuU3RhdGUiTQoOSG9sZEJvdFJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKB21lc3NhZ2UYAiABKAlCCLpIBXIDGP8BIhEKD0hvbGRCb3RSZXNwb25zZSIrCg5Ib2xkQWxsUmVxdWVzdBIZCgdtZXNzYWdlGAEgASgJQgi6SAVyAxj/ASIRCg9Ib2xkQWxsUmVzcG9uc2UiMgoOUmVsZWFzZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DygAIhEKD1JlbGVhc2VSZXNwb25zZSKJAQoETGFuZRIOCgZib3RfaWQYASABKAMSMAoGcmVhc29uGAIgASgOMiAubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZFJlYXNvbhIPCgdtZXNzYWdlGAMgASgJEi4KCnVudGlsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhIKEExpc3RMYW5lc1JlcXVlc3QiPgoRTGlzdExhbmVzUmVzcG9uc2USKQoFbGFuZXMYASADKAsyGi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MYW5lIpYBCgVMZWFzZRIvCgRyb2xlGAEgASgOMiEubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVwbGljYVJvbGUSDQoFc2hhcmQYAiABKAUSDQoFb3duZXIYAyABKAkSDQoFZmVuY2UYBCABKAMSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhMKEUxpc3RMZWFzZXNSZXF1ZXN0IkEKEkxpc3RMZWFzZXNSZXNwb25zZRIrCgZsZWFzZXMYASADKAsyGy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MZWFzZSIWChRSZWJ1aWxkU3RyZWFtUmVxdWVzdCIXChVSZWJ1aWxkU3RyZWFtUmVzcG9uc2UiLAoUQWNjZXB0UmVzdG9yZVJlcXVlc3QSFAoMbm90aGluZ19sb3N0GAEgASgIIiwKFUFjY2VwdFJlc3RvcmVSZXNwb25zZRITCgt1bmNvbmZpcm1lZBgBIAEoAypWCgpUb2tlblN0YXRlEhsKF1RPS0VOX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVE9LRU5fU1RBVEVfQUxJVkUQARIUChBUT0tFTl9TVEFURV9ERUFEEAIqsQEKCkhvbGRSZWFzb24SGwoXSE9MRF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhIT0xEX1JFQVNPTl9SQVRFX0xJTUlURUQQARIaChZIT0xEX1JFQVNPTl9UT0tFTl9ERUFEEAISFwoTSE9MRF9SRUFTT05fQlJFQUtFUhADEhgKFEhPTERfUkVBU09OX09QRVJBVE9SEAQSGQoVSE9MRF9SRUFTT05fRFVQTElDQVRFEAcqXgoLUmVwbGljYVJvbGUSHAoYUkVQTElDQV9ST0xFX1VOU1BFQ0lGSUVEEAASFgoSUkVQTElDQV9ST0xFX1JFTEFZEAESGQoVUkVQTElDQV9ST0xFX0RFTElWRVJZEAIy/wcKD0RlbGl2ZXJ5U2VydmljZRJiCgtTZW5kUHJldmlldxIoLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVxdWVzdBopLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNlbmRQcmV2aWV3UmVzcG9uc2USZAoKU2V0V2ViaG9vaxInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNldFdlYmhvb2tSZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuU2V0V2ViaG9va1Jlc3BvbnNlIgOQAgISZAoKQ2hlY2tUb2tlbhInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkNoZWNrVG9rZW5SZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuQ2hlY2tUb2tlblJlc3BvbnNlIgOQAgESWwoHSG9sZEJvdBIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRCb3RSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEJvdFJlc3BvbnNlIgOQAgISWwoHSG9sZEFsbBIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRBbGxSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuSG9sZEFsbFJlc3BvbnNlIgOQAgISWwoHUmVsZWFzZRIkLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlbGVhc2VSZXF1ZXN0GiUubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVsZWFzZVJlc3BvbnNlIgOQAgISYQoJTGlzdExhbmVzEiYubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExhbmVzUmVxdWVzdBonLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMYW5lc1Jlc3BvbnNlIgOQAgESZAoKTGlzdExlYXNlcxInLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMZWFzZXNSZXF1ZXN0GigubGVhZGNhc3QuZGVsaXZlcnkudjEuTGlzdExlYXNlc1Jlc3BvbnNlIgOQAgESbQoNUmVidWlsZFN0cmVhbRIqLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlYnVpbGRTdHJlYW1SZXF1ZXN0GisubGVhZGNhc3QuZGVsaXZlcnkudjEuUmVidWlsZFN0cmVhbVJlc3BvbnNlIgOQAgISbQoNQWNjZXB0UmVzdG9yZRIqLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkFjY2VwdFJlc3RvcmVSZXF1ZXN0GisubGVhZGNhc3QuZGVsaXZlcnkudjEuQWNjZXB0UmVzdG9yZVJlc3BvbnNlIgOQAgJiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CitsZWFkY2FzdC9kZWxpdmVyeS92MS9kZWxpdmVyeV9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5kZWxpdmVyeS52MSKoAQoSU2VuZFByZXZpZXdSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHY2hhdF9pZBgCIAEoA0IQukgNIgsY/////////w8gABIXCgR0ZXh0GAMgASgJQgm6SAZyBBiAgAESGAoGYnV0dG9uGAQgASgJQgi6SAVyAxiAAhIWCgRsaW5rGAUgASgJQgi6SAVyAxiAICIVChNTZW5kUHJldmlld1Jlc3BvbnNlIjUKEVNldFdlYmhvb2tSZXF1ZXN0EiAKBmJvdF9pZBgBIAEoA0IQukgNIgsY/////////w8gACIUChJTZXRXZWJob29rUmVzcG9uc2UiNQoRQ2hlY2tUb2tlblJlcXVlc3QSIAoMdG9rZW5fc2VhbGVkGAEgASgJQgq6SAdyBRABGIAIIkUKEkNoZWNrVG9rZW5SZXNwb25zZRIvCgVzdGF0ZRgBIAEoDjIgLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlRva2VuU3RhdGUiTQoOSG9sZEJvdFJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKB21lc3NhZ2UYAiABKAlCCLpIBXIDGP8BIhEKD0hvbGRCb3RSZXNwb25zZSIrCg5Ib2xkQWxsUmVxdWVzdBIZCgdtZXNzYWdlGAEgASgJQgi6SAVyAxj/ASIRCg9Ib2xkQWxsUmVzcG9uc2UiMgoOUmVsZWFzZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DygAIkAKD1JlbGVhc2VSZXNwb25zZRItCglyZW1haW5pbmcYASADKAsyGi5sZWFkY2FzdC5kZWxpdmVyeS52MS5MYW5lIvsBCgRMYW5lEg4KBmJvdF9pZBgBIAEoAxIwCgZyZWFzb24YAiABKA4yIC5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkUmVhc29uEg8KB21lc3NhZ2UYAyABKAkSLgoKdW50aWxfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc2luY2VfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoNbmV4dF90cnlfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdHJpZXMYByABKAUiEgoQTGlzdExhbmVzUmVxdWVzdCI+ChFMaXN0TGFuZXNSZXNwb25zZRIpCgVsYW5lcxgBIAMoCzIaLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxhbmUilgEKBUxlYXNlEi8KBHJvbGUYASABKA4yIS5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZXBsaWNhUm9sZRINCgVzaGFyZBgCIAEoBRINCgVvd25lchgDIAEoCRINCgVmZW5jZRgEIAEoAxIvCgtleHBpcmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEwoRTGlzdExlYXNlc1JlcXVlc3QiQQoSTGlzdExlYXNlc1Jlc3BvbnNlEisKBmxlYXNlcxgBIAMoCzIbLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxlYXNlIhYKFFJlYnVpbGRTdHJlYW1SZXF1ZXN0IhcKFVJlYnVpbGRTdHJlYW1SZXNwb25zZSIsChRBY2NlcHRSZXN0b3JlUmVxdWVzdBIUCgxub3RoaW5nX2xvc3QYASABKAgiLAoVQWNjZXB0UmVzdG9yZVJlc3BvbnNlEhMKC3VuY29uZmlybWVkGAEgASgDKlYKClRva2VuU3RhdGUSGwoXVE9LRU5fU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUT0tFTl9TVEFURV9BTElWRRABEhQKEFRPS0VOX1NUQVRFX0RFQUQQAirmAQoKSG9sZFJlYXNvbhIbChdIT0xEX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGEhPTERfUkVBU09OX1JBVEVfTElNSVRFRBABEhoKFkhPTERfUkVBU09OX1RPS0VOX0RFQUQQAhIXChNIT0xEX1JFQVNPTl9CUkVBS0VSEAMSGAoUSE9MRF9SRUFTT05fT1BFUkFUT1IQBBIZChVIT0xEX1JFQVNPTl9CT1RfRkFVTFQQBRIYChRIT0xEX1JFQVNPTl9SRVNUT1JFRBAGEhkKFUhPTERfUkVBU09OX0RVUExJQ0FURRAHKl4KC1JlcGxpY2FSb2xlEhwKGFJFUExJQ0FfUk9MRV9VTlNQRUNJRklFRBAAEhYKElJFUExJQ0FfUk9MRV9SRUxBWRABEhkKFVJFUExJQ0FfUk9MRV9ERUxJVkVSWRACMv8HCg9EZWxpdmVyeVNlcnZpY2USYgoLU2VuZFByZXZpZXcSKC5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZW5kUHJldmlld1JlcXVlc3QaKS5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZW5kUHJldmlld1Jlc3BvbnNlEmQKClNldFdlYmhvb2sSJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5TZXRXZWJob29rUmVxdWVzdBooLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlNldFdlYmhvb2tSZXNwb25zZSIDkAICEmQKCkNoZWNrVG9rZW4SJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5DaGVja1Rva2VuUmVxdWVzdBooLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkNoZWNrVG9rZW5SZXNwb25zZSIDkAIBElsKB0hvbGRCb3QSJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQm90UmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRCb3RSZXNwb25zZSIDkAICElsKB0hvbGRBbGwSJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5Ib2xkQWxsUmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkhvbGRBbGxSZXNwb25zZSIDkAICElsKB1JlbGVhc2USJC5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWxlYXNlUmVxdWVzdBolLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlbGVhc2VSZXNwb25zZSIDkAICEmEKCUxpc3RMYW5lcxImLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMYW5lc1JlcXVlc3QaJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGFuZXNSZXNwb25zZSIDkAIBEmQKCkxpc3RMZWFzZXMSJy5sZWFkY2FzdC5kZWxpdmVyeS52MS5MaXN0TGVhc2VzUmVxdWVzdBooLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkxpc3RMZWFzZXNSZXNwb25zZSIDkAIBEm0KDVJlYnVpbGRTdHJlYW0SKi5sZWFkY2FzdC5kZWxpdmVyeS52MS5SZWJ1aWxkU3RyZWFtUmVxdWVzdBorLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLlJlYnVpbGRTdHJlYW1SZXNwb25zZSIDkAICEm0KDUFjY2VwdFJlc3RvcmUSKi5sZWFkY2FzdC5kZWxpdmVyeS52MS5BY2NlcHRSZXN0b3JlUmVxdWVzdBorLmxlYWRjYXN0LmRlbGl2ZXJ5LnYxLkFjY2VwdFJlc3RvcmVSZXNwb25zZSIDkAICYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * Request of SendPreview.
@@ -263,6 +263,12 @@ export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
  * @generated from message leadcast.delivery.v1.ReleaseResponse
  */
 export type ReleaseResponse = Message<"leadcast.delivery.v1.ReleaseResponse"> & {
+  /**
+   * What still holds the bot, although something was lifted.
+   *
+   * @generated from field: repeated leadcast.delivery.v1.Lane remaining = 1;
+   */
+  remaining: Lane[];
 };
 
 /**
@@ -279,14 +285,14 @@ export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
  */
 export type Lane = Message<"leadcast.delivery.v1.Lane"> & {
   /**
-   * The bot; 0 is the hold of all.
+   * The bot; 0 is a hold of all.
    *
    * @generated from field: int64 bot_id = 1;
    */
   botId: bigint;
 
   /**
-   * Why.
+   * Why. A bot may be held for several reasons: each is an entry of its own.
    *
    * @generated from field: leadcast.delivery.v1.HoldReason reason = 2;
    */
@@ -305,6 +311,27 @@ export type Lane = Message<"leadcast.delivery.v1.Lane"> & {
    * @generated from field: google.protobuf.Timestamp until_time = 4;
    */
   untilTime?: Timestamp | undefined;
+
+  /**
+   * Since when it has stood.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 5;
+   */
+  sinceTime?: Timestamp | undefined;
+
+  /**
+   * Breakers and bots at fault: a message is tried no earlier than then. Dead tokens: when it is asked about again.
+   *
+   * @generated from field: google.protobuf.Timestamp next_try_time = 6;
+   */
+  nextTryTime?: Timestamp | undefined;
+
+  /**
+   * Tries in vain so far.
+   *
+   * @generated from field: int32 tries = 7;
+   */
+  tries: number;
 };
 
 /**
@@ -562,14 +589,14 @@ export enum HoldReason {
   RATE_LIMITED = 1,
 
   /**
-   * The Bot API refuses the token: until PutBot replaces it.
+   * The Bot API refuses the token: until PutBot replaces it, or the Bot API knows it again.
    *
    * @generated from enum value: HOLD_REASON_TOKEN_DEAD = 2;
    */
   TOKEN_DEAD = 2,
 
   /**
-   * The Bot API refuses connections or loses answers: until a probe succeeds.
+   * The Bot API refuses connections or loses answers: until messages that are tried one by one are accepted.
    *
    * @generated from enum value: HOLD_REASON_BREAKER = 3;
    */
@@ -581,6 +608,20 @@ export enum HoldReason {
    * @generated from enum value: HOLD_REASON_OPERATOR = 4;
    */
   OPERATOR = 4,
+
+  /**
+   * The Bot API refuses one lead after another in the same words: until a message is accepted.
+   *
+   * @generated from enum value: HOLD_REASON_BOT_FAULT = 5;
+   */
+  BOT_FAULT = 5,
+
+  /**
+   * The database was restored or failed over: until AcceptRestore. Of all bots only.
+   *
+   * @generated from enum value: HOLD_REASON_RESTORED = 6;
+   */
+  RESTORED = 6,
 
   /**
    * Another bot has the same number: until it gets a number of its own by PutBot.
@@ -689,7 +730,9 @@ export const DeliveryService: GenService<{
     output: typeof HoldAllResponseSchema;
   },
   /**
-   * Operators: lifts a hold of one bot, whatever its reason, or the hold of all.
+   * Operators: lifts the holds of one bot, or those of all, within a second. What cannot be lifted stays and is returned: a 429's
+   * hold ends at its time, one for another bot's number by PutBot, a restored database's by AcceptRestore. WRONG_STATE, saying
+   * which, if nothing else holds the bot.
    *
    * @generated from rpc leadcast.delivery.v1.DeliveryService.Release
    */
