@@ -83,8 +83,9 @@ export async function createWorld(sql: Sql, options: WorldOptions = {}) {
     async addBlock(fields: { status?: number; on?: boolean } = {}): Promise<number> {
       const { status = 0, on = true } = fields;
       const [row] = await sql<{ sourceId: number }[]>`
-        INSERT INTO block (campaign_id, status, source_id, "on", text)
-        VALUES (${campaignIds[0]!}, ${status}, nextval('source_id_seq'), ${on}, 'Hi') RETURNING source_id AS "sourceId"`;
+        INSERT INTO block (campaign_id, status, source_id, "on", text, parsed)
+        VALUES (${campaignIds[0]!}, ${status}, nextval('source_id_seq'), ${on}, 'Hi',
+          ${sql.json({ text: "Hi", entities: [] })}) RETURNING source_id AS "sourceId"`;
       return row!.sourceId;
     },
 
