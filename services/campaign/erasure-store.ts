@@ -58,11 +58,12 @@ export async function clearMessageIds(
       AND s.state <> ${SendState.sending}`;
 }
 
-/** @returns which bot and chat it was of; undefined if it was gone already. */
+/** Also what a row of refusals says of its chat. @returns which bot and chat it was of; undefined if it was gone already. */
 export async function deleteLeadRow(
   tx: TransactionSql,
   leadId: number,
 ): Promise<{ botId: number; chatId: number } | undefined> {
+  await tx`DELETE FROM bot_refusal WHERE lead_id = ${leadId}`;
   const [row] = await tx<{ botId: number; chatId: number }[]>`
     DELETE FROM lead WHERE id = ${leadId} RETURNING bot_id AS "botId", chat_id AS "chatId"`;
   return row;

@@ -72,12 +72,7 @@ function acceptedReply(result: unknown, status: number, asked: Asked): BotApiRep
   return { answer: "ok", messageId, fileId: typeof fileId === "string" ? fileId : undefined };
 }
 
-function refusedReply(
-  json: BotApiJson,
-  { status, retryAfter }: HttpAnswer,
-  token: string,
-  nowMs: number,
-): BotApiReply {
+function refusedReply(json: BotApiJson, { status, retryAfter }: HttpAnswer, token: string, nowMs: number): BotApiReply {
   const code = codeOf(status, json.error_code);
   if (code === undefined) return { answer: "lost", how: "unreadable" };
   const description = typeof json.description === "string" ? json.description : "";

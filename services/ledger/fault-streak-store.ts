@@ -68,6 +68,8 @@ async function upsertRefusals(
     FROM unnest(${column(sends, "sourceId")}::text::bigint[], ${column(sends, "leadId")}::text::bigint[],
       ${column(sends, "entry")}::text::int[], ${column(sends, "chatId")}::text::bigint[])
       AS k (source_id, lead_id, entry, chat_id)
+    -- A person who was erased meanwhile leaves nothing here.
+    WHERE EXISTS (SELECT FROM lead l WHERE l.id = k.lead_id FOR KEY SHARE)
     ON CONFLICT (bot_id, words, source_id, lead_id, entry) DO UPDATE SET refused_at = excluded.refused_at,
       state = CASE WHEN r.state = ${RefusalState.tried} THEN ${become.tried}::smallint ELSE r.state END`;
 }
