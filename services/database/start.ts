@@ -51,7 +51,7 @@ async function requireTls(url: string): Promise<void> {
   const target = parseDatabaseUrl(url);
   if ("wrong" in target) throw new ConfigError(target.wrong.map((one) => `DATABASE_URL: ${one}`));
   const tls = tlsOf(target);
-  if (typeof tls === "string" || target.parameters.ssl.direct === true) return;
+  if (typeof tls === "string") return;
   for (const place of target.hosts) {
     if ((await askForTls(place)) === "N") {
       throw new ConfigError([

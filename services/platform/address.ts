@@ -30,6 +30,12 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
+/** Bun has no code for a name that does not resolve (seen on 1.4.5). */
+function codeOf(error: unknown): string | undefined {
+  const { code, message } = (error ?? {}) as { code?: string; message?: string };
+  return code ?? (message?.startsWith("Failed to listen at ") ? "ENOTFOUND" : undefined);
+}
+
 /**
  * Why a port cannot be opened, in one sentence. A port that another process has may be free at the next try; an address that is
  * not this machine's will not be, which is the configuration's fault.
@@ -37,7 +43,7 @@ export class StartError extends Error {
 export function listenError(error: unknown, { host, port, variable }: ListenPlace): Error {
   const [hostName, portName] = variable === undefined ? ["", ""] : [`${variable}_HOST: `, `${variable}_PORT: `];
   const at = hostInUrl(host);
-  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
+  switch (codeOf(error)) {
     case "EADDRINUSE":
       return new StartError(`${portName}Port ${port} on ${at} is taken by another process.`, { cause: error });
     case "EACCES":
@@ -51,7 +57,6 @@ export function listenError(error: unknown, { host, port, variable }: ListenPlac
       return new ConfigError([`${hostName}${at} is no address of this machine`], { cause: error });
     case "ENOTFOUND":
     case "EAI_AGAIN":
-    case "DNS_ENOTFOUND":
       return new ConfigError([`${hostName}the name ${at} is not known here`], { cause: error });
     default:
       return error instanceof Error ? error : new Error(String(error));

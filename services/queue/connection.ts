@@ -55,23 +55,32 @@ const FINAL: Readonly<Record<string, string>> = {
 export async function connectQueue(options: QueueOptions): Promise<NatsConnection> {
   let toldAt = Number.NEGATIVE_INFINITY;
   for (;;) {
-    const attempt = connectOnce(options);
-    const late = Bun.sleep(ATTEMPT_MS).then(() => undefined);
-    let failure: unknown = new Error("it does not answer in time");
-    try {
-      const connection = await Promise.race([attempt, late]);
-      if (connection) return connection;
-      // Should it stand after all, nobody has it.
-      void attempt.then((orphan) => orphan.close()).catch(() => {});
-    } catch (error) {
-      failure = error;
-    }
-    await refuseWhatStays(options, failure);
+    const attempt = await tryOnce(options);
+    if ("connection" in attempt) return attempt.connection;
+    await refuseWhatStays(options, attempt.failure);
     if (performance.now() - toldAt > TELL_AGAIN_MS) {
       toldAt = performance.now();
-      options.log?.warn({ err: failure }, "NATS cannot be reached; it is tried again");
+      options.log?.warn({ err: attempt.failure }, "NATS cannot be reached; it is tried again");
     }
     await Bun.sleep(RETRY_MS);
+  }
+}
+
+class NoAnswer extends Error {
+  override readonly name = "NoAnswer";
+}
+
+async function tryOnce(options: QueueOptions): Promise<{ connection: NatsConnection } | { failure: unknown }> {
+  const attempt = connectOnce(options);
+  const late = Bun.sleep(ATTEMPT_MS).then(() => undefined);
+  try {
+    const connection = await Promise.race([attempt, late]);
+    if (connection) return { connection };
+    // Should it stand after all, nobody has it.
+    void attempt.then((orphan) => orphan.close()).catch(() => {});
+    return { failure: new NoAnswer("NATS does not answer in time.") };
+  } catch (failure) {
+    return { failure };
   }
 }
 
@@ -96,8 +105,8 @@ async function refuseWhatStays(options: QueueOptions, error: unknown): Promise<v
   if (code === ErrorCode.Timeout && (await wantsCertificate(options))) {
     throw new ConfigError(["NATS_CERT: NATS wants a client certificate, and was given none that it accepts"]);
   }
-  const mayMend = code !== undefined || typeof (error as { code?: unknown }).code === "string";
-  if (!mayMend && !(error instanceof Error && error.message.includes("in time"))) throw error;
+  const mayMend = error instanceof NoAnswer || typeof (error as { code?: unknown } | null)?.code === "string";
+  if (!mayMend) throw error;
 }
 
 /**
@@ -126,12 +135,12 @@ function splitServer(server: string): [host: string, port: number] {
   return [server.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), Number(server.slice(colon + 1))];
 }
 
-function connectOnce({ url, name, access }: QueueOptions): Promise<NatsConnection> {
+async function connectOnce({ url, name, access }: QueueOptions): Promise<NatsConnection> {
   const parsed = parseQueueUrl(url);
   if ("wrong" in parsed) throw new ConfigError(parsed.wrong.map((one) => `NATS_URL: ${one}`));
   const login = access === undefined || access.login.kind === "none" ? parsed.login : access.login;
   const tls = access?.tls ?? (parsed.tls ? {} : undefined);
-  return connect({
+  return await connect({
     servers: [...parsed.servers],
     name,
     ...loginOptions(login),
@@ -168,6 +177,7 @@ function credentials({ text, path }: { text?: string; path?: string }): Authenti
   return (nonce) => {
     const content = path === undefined ? { value: text! } : readSmallFile(path, maxCredsBytes);
     if ("wrong" in content) throw new NatsError(`the file of NATS_CREDS ${content.wrong}`, ErrorCode.BadCreds);
-    return credsAuthenticator(new TextEncoder().encode(content.value))(nonce);
+    // The client's parser wants a line end after the last line.
+    return credsAuthenticator(new TextEncoder().encode(`${content.value}\n`))(nonce);
   };
 }
