@@ -20,7 +20,8 @@ export interface Bot {
   tokenSealed: string;
   tokenVersion: number;
   messagesPerSecond: number;
-  webhookSecret: string;
+  webhookSecretSealed: string | null;
+  webhookVersion: number;
   /** Telegram's; null unless it is the row's own. */
   number: number | null;
   /** A NumberState. */

@@ -1,12 +1,13 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import { noteChange } from "#services/audit/record.ts";
 import type { Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { notYours } from "#services/platform/domain-error.ts";
+import type { SecretBox } from "#services/platform/secrets.ts";
 import { callbackAnswer, readUpdate, type UpdateEvent } from "./update.ts";
 import { selectUpdateBot, updateChatOptedOut } from "./update-store.ts";
+import { isWebhookSecret } from "./webhook-secret.ts";
 
 export interface UpdateInput {
   botId: number;
@@ -20,24 +21,18 @@ export interface UpdateInput {
  * Takes in one update of a bot. Telegram repeats updates, so everything may come again. What is queued is left alone: the
  * claim of each send looks at its lead.
  *
- * Throws DomainError NOT_YOURS for an unknown bot and for a wrong secret alike, INVALID_ARGUMENT for what is no update.
+ * Throws DomainError NOT_YOURS for an unknown bot and for a wrong secret alike, INVALID_ARGUMENT for what is no update, and
+ * UNAVAILABLE where the stored secret cannot be opened.
  * @returns JSON of the Bot API call that answers the update; empty for none.
  */
-export async function handleUpdate(sql: Sql, { botId, updateJson, webhookSecret }: UpdateInput): Promise<string> {
-  const bot = await selectUpdateBot(sql, botId);
-  const verified = webhookSecret === undefined || isSecret(webhookSecret, bot?.secret);
-  if (bot === undefined || !verified) throw notYours("bot");
+export async function handleUpdate(
+  { sql, secretBox }: { sql: Sql; secretBox: SecretBox },
+  { botId, updateJson, webhookSecret }: UpdateInput,
+): Promise<string> {
+  const verified = webhookSecret === undefined || (await isWebhookSecret(sql, secretBox, botId, webhookSecret));
+  const bot = verified ? await selectUpdateBot(sql, botId) : undefined;
+  if (bot === undefined) throw notYours("bot");
   return await applyEvent(sql, bot.botIds, readUpdate(updateJson));
-}
-
-/** In constant time: digests have one length. An empty stored secret, which no bot of ours has, opens to nobody. */
-function isSecret(given: string, stored = ""): boolean {
-  const equal = timingSafeEqual(digest(given), digest(stored));
-  return equal && stored !== "";
-}
-
-function digest(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }
 
 async function applyEvent(sql: Sql, botIds: number[], event: UpdateEvent): Promise<string> {

@@ -25,6 +25,7 @@ import { readCampaignConfig } from "./config.ts";
 import { readNumbers } from "./read-numbers.ts";
 import { createCampaignRoutes, paidMethods, uploadMethods } from "./routes.ts";
 import { StartTasks } from "./start-tasks.ts";
+import { sealPlainSecrets } from "./webhook-secret.ts";
 
 const service = "campaign";
 const log = createLogger({ service });
@@ -55,9 +56,10 @@ await runProcess({
       prepare: config.DATABASE_PREPARE,
     });
     onStop("database", close);
+    const secretBox = createSecretBox(config.SECRET_KEYS);
+    await sealPlainSecrets(sql, secretBox);
     const auditor = createAuditor({ sql, clock: systemClock, log });
     onStop("audit log", auditor.flush);
-    const secretBox = createSecretBox(config.SECRET_KEYS);
     const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
     const server = createRpcServer({
       service,

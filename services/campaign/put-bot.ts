@@ -3,7 +3,6 @@
  * the write itself: of calls that want one at the same time the unique column lets one through, and the others look again
  * and find who has it.
  */
-import { randomBytes } from "node:crypto";
 import type { Client } from "@connectrpc/connect";
 import { type DeliveryService, TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { noteChange } from "#services/audit/record.ts";
@@ -41,6 +40,7 @@ import {
   someUnread,
   updateBot,
 } from "./bot-store.ts";
+import { newWebhookSecret } from "./webhook-secret.ts";
 
 export interface PutBotContext {
   sql: Sql;
@@ -156,8 +156,8 @@ async function createBot(tx: Queries, secretBox: SecretBox, input: BotInput, num
     tokenSealed: secretBox.encrypt(input.token, tokenContext(id)),
     tokenVersion: 1,
     messagesPerSecond: paceFromInput(input.messagesPerSecond),
-    // Telegram takes A–Z, a–z, 0–9, _ and -, up to 256 of them.
-    webhookSecret: randomBytes(32).toString("base64url"),
+    webhookSecretSealed: newWebhookSecret(secretBox, id),
+    webhookVersion: 1,
     number,
     numberState: NumberState.own,
     formerNumbers: [],

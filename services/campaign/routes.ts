@@ -8,6 +8,7 @@ import {
   PutBotResponseSchema,
   PutCampaignResponseSchema,
   PutLeadsResponseSchema,
+  ResealSecretsResponseSchema,
   SaveBlockResponseSchema,
   SetLeadReachableResponseSchema,
   SetLeadStatusResponseSchema,
@@ -24,7 +25,7 @@ import { notYours } from "#services/platform/domain-error.ts";
 import { FairTurns } from "#services/platform/fair-turns.ts";
 import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
-import { type PreviewClient, passOn, sendPreview } from "#services/preview/preview.ts";
+import { type PreviewClient, sendPreview } from "#services/preview/preview.ts";
 import { STATUSES, zeroBlock } from "./block.ts";
 import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";
@@ -45,7 +46,9 @@ import {
 import { putBot } from "./put-bot.ts";
 import { putCampaign } from "./put-campaign.ts";
 import { putLeads, setLeadStatus } from "./put-leads.ts";
+import { resealSecrets } from "./reseal.ts";
 import { saveBlock } from "./save-block.ts";
+import { rotateWebhookSecret, setWebhook as tellWebhook } from "./webhook-secret.ts";
 
 export interface CampaignRoutesOptions {
   sql: Sql;
@@ -69,6 +72,9 @@ export const paidMethods: ReadonlySet<string> = new Set(
   ].map((method) => `${CampaignService.typeName}/${method.name}`),
 );
 
+/** Of values that could not be opened; their number is told whole. */
+const UNOPENED_SHOWN = 100;
+
 type Handlers = Partial<ServiceImpl<typeof CampaignService>>;
 
 /** CampaignService over one database. */
@@ -85,11 +91,11 @@ export function createCampaignRoutes(options: CampaignRoutesOptions): (router: C
 }
 
 function campaignHandlers(options: CampaignRoutesOptions): Handlers {
-  const { sql, db, delivery } = options;
+  const { sql, db } = options;
   return {
     putBot: async ({ bot, setWebhook }) => {
       const stored = await putBot(options, botFromMessage(bot!));
-      if (setWebhook) await passOn(delivery.setWebhook({ botId: BigInt(stored.id) }));
+      if (setWebhook) await tellWebhook(options, { botId: stored.id, version: stored.webhookVersion });
       return create(PutBotResponseSchema, { bot: botToMessage(stored) });
     },
     putCampaign: async ({ campaign }) => {
@@ -181,10 +187,23 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
   };
 }
 
-function updateHandlers({ sql }: CampaignRoutesOptions): Handlers {
+function updateHandlers({ sql, secretBox, delivery }: CampaignRoutesOptions): Handlers {
   return {
+    rotateWebhookSecret: async ({ accountId, botId }) => {
+      const ref = { accountId: Number(accountId), botId: Number(botId) };
+      await rotateWebhookSecret({ sql, secretBox, delivery }, ref);
+      return {};
+    },
+    resealSecrets: async (_, { signal }) => {
+      const { resealed, unopened } = await resealSecrets(sql, secretBox, signal);
+      return create(ResealSecretsResponseSchema, {
+        resealed,
+        unopenedCount: unopened.length,
+        unopened: unopened.slice(0, UNOPENED_SHOWN),
+      });
+    },
     handleUpdate: async ({ botId, updateJson, webhookSecret }) => {
-      const replyJson = await handleUpdate(sql, { botId: Number(botId), updateJson, webhookSecret });
+      const replyJson = await handleUpdate({ sql, secretBox }, { botId: Number(botId), updateJson, webhookSecret });
       return create(HandleUpdateResponseSchema, { replyJson });
     },
   };

@@ -3,8 +3,6 @@ import type { Sql, TransactionSql } from "#services/database/client.ts";
 
 /** What decides about a bot's updates. */
 export interface UpdateBot {
-  /** What Telegram sends back with them. */
-  secret: string;
   /** The bot, and with a duplicate the one that has its number: Telegram may still send that one's updates here. */
   botIds: number[];
 }
@@ -12,7 +10,7 @@ export interface UpdateBot {
 /** Undefined for an unknown bot. */
 export async function selectUpdateBot(sql: Sql, botId: number): Promise<UpdateBot | undefined> {
   const [row] = await sql<UpdateBot[]>`
-    SELECT b.webhook_secret AS secret, b.id || ARRAY(SELECT h.id FROM bot h
+    SELECT b.id || ARRAY(SELECT h.id FROM bot h
       WHERE b.number IS NULL AND h.number = ANY(b.former_numbers)) AS "botIds"
     FROM bot b WHERE b.id = ${botId}`;
   return row;

@@ -12,6 +12,7 @@ import { SendKind, shardOf } from "#services/ledger/send.ts";
 import { rescueSends } from "#services/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
+import { webhookSecretContext } from "#services/platform/secret-contexts.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { encodeUnsent } from "#services/queue/jobs.ts";
 import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
@@ -198,6 +199,7 @@ export async function createDelivery(options: DeliveryOptions): Promise<Delivery
       databaseClock,
       openToken,
       secretBox: options.secretBox,
+      openSecret: (botId, sealed) => options.secretBox.decrypt(sealed, webhookSecretContext(botId)),
       publicUrl: options.publicUrl,
       jsm,
       stream,

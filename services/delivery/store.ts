@@ -102,11 +102,18 @@ export async function updateToDoubted(
 }
 
 /** What setWebhook needs. */
-export async function selectWebhookBot(
-  sql: Sql,
-  botId: number,
-): Promise<{ tokenSealed: string; webhookSecret: string } | undefined> {
-  const [row] = await sql<{ tokenSealed: string; webhookSecret: string }[]>`
-    SELECT token_sealed AS "tokenSealed", webhook_secret AS "webhookSecret" FROM bot WHERE id = ${botId}`;
+export interface WebhookBot {
+  tokenSealed: string;
+  /** Of before it was sealed; empty since. */
+  plainSecret: string;
+  secretSealed: string | null;
+  version: number;
+}
+
+export async function selectWebhookBot(sql: Sql, botId: number): Promise<WebhookBot | undefined> {
+  const [row] = await sql<WebhookBot[]>`
+    SELECT token_sealed AS "tokenSealed", webhook_secret AS "plainSecret", webhook_secret_sealed AS "secretSealed",
+      webhook_version AS version
+    FROM bot WHERE id = ${botId}`;
   return row;
 }

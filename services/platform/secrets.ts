@@ -10,6 +10,8 @@ export interface SecretBox {
    * @throws SecretError when the format, the key, the context or the content is wrong. The message never holds content.
    */
   decrypt(sealed: string, context: string): string;
+  /** What is sealed with the first key begins with this. */
+  readonly currentPrefix: string;
 }
 
 /** A sealed value cannot be opened. The message says why, and holds neither the value nor a key. */
@@ -31,8 +33,10 @@ export function createSecretBox(secretKeys: readonly SecretKey[]): SecretBox {
   const first = secretKeys[0];
   if (first === undefined) throw new SecretError("There is no secret key to encrypt with.");
   const keys = new Map(secretKeys.map(({ id, key }) => [id, key]));
+  const currentPrefix = `${version}:${first.id}:`;
   return {
-    encrypt: (plain, context) => `${version}:${first.id}:${seal(first.key, plain, context)}`,
+    currentPrefix,
+    encrypt: (plain, context) => `${currentPrefix}${seal(first.key, plain, context)}`,
     decrypt: (sealed, context) => {
       const [format, id, body, ...rest] = sealed.split(":");
       if (format !== version || id === undefined || body === undefined || rest.length > 0) {

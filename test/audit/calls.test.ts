@@ -149,6 +149,20 @@ const cases: Record<string, Case> = {
     object: bot,
     onceOnly: true,
   },
+  "CampaignService/RotateWebhookSecret": {
+    call: ({ campaign }) => campaign.rotateWebhookSecret({ accountId: customer.accountId, botId: customer.botId }),
+    object: bot,
+  },
+  "CampaignService/ResealSecrets": {
+    before: async () => {
+      const sealed = world.oldBox.encrypt(customer.token, `bot:${customer.botId}`);
+      await world.sql`UPDATE bot SET token_sealed = ${sealed} WHERE id = ${Number(customer.botId)}`;
+    },
+    call: ({ campaign }) => campaign.resealSecrets({}),
+    object: () => ["secrets", ""],
+    ofNobody: true,
+    onceOnly: true,
+  },
   "CampaignService/UploadMedia": {
     call: ({ campaign }) => campaign.uploadMedia({ accountId: customer.accountId, content: png() }),
     object: () => ["media", /^[\w-]{22}$/],

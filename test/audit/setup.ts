@@ -22,6 +22,7 @@ import { systemClock } from "#services/platform/clock.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { clientAddressHeader, clientSessionHeader } from "#services/platform/rpc-context.ts";
 import { createRpcServer, type RpcServer } from "#services/platform/rpc-server.ts";
+import { webhookSecretContext } from "#services/platform/secret-contexts.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { ensureStream } from "#services/queue/streams.ts";
@@ -46,7 +47,8 @@ const narrow = {
   allow: ["leadcast.account.v1.AccountService/GetAccount"],
 };
 
-const secretBox = createSecretBox([{ id: "1", key: new Uint8Array(32).fill(7) }]);
+const oldKey = { id: "0", key: new Uint8Array(32).fill(6) };
+const secretBox = createSecretBox([{ id: "1", key: new Uint8Array(32).fill(7) }, oldKey]);
 
 /** With the headers that the gateway sends for a customer. */
 function transportTo(server: RpcServer, token: string): Transport {
@@ -100,6 +102,7 @@ export async function setup() {
       clock: systemClock,
       secretBox,
       openToken: (botId, sealed) => secretBox.decrypt(sealed, botTokenContext(botId)),
+      openSecret: (botId, sealed) => secretBox.decrypt(sealed, webhookSecretContext(botId)),
       publicUrl: "http://127.0.0.1:1",
       jsm,
       stream,
@@ -135,6 +138,8 @@ export async function setup() {
     sql,
     log,
     sandbox: sandbox.sandbox,
+    /** Seals with the key that is being replaced. */
+    oldBox: createSecretBox([oldKey]),
     clientsOf,
     gateway: clientsOf("gateway"),
     platform: clientsOf("platform"),

@@ -15,6 +15,7 @@ interface BotRow {
   token_version: number;
   messages_per_second: number;
   webhook_secret: string;
+  webhook_secret_sealed: string;
   username: string;
 }
 
@@ -50,7 +51,9 @@ describe("PutBot", () => {
     const row = await rowOf(bot!.id);
     expect(row.token_sealed).not.toContain(token.split(":")[1]!);
     expect(world.secretBox.decrypt(row.token_sealed, `bot:${bot!.id}`)).toBe(token);
-    expect(row.webhook_secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
+    expect(row.webhook_secret).toBe("");
+    const secret = world.secretBox.decrypt(row.webhook_secret_sealed, `webhook:${bot!.id}`);
+    expect(secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
   });
 
   test("keeps the token, its version and the webhook's secret when the token is left out or the same", async () => {

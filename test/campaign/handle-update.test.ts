@@ -251,11 +251,10 @@ describe("HandleUpdate", () => {
 
   test("takes the bot's own webhook secret, and none from who has verified the update", async () => {
     const { botId, handle, leadId, state } = await setup();
-    const [bot] = await world.sql<{ secret: string }[]>`
-      SELECT webhook_secret AS secret FROM bot WHERE id = ${Number(botId)}`;
+    const secret = await world.webhookSecret(botId);
     const blocked = { my_chat_member: { chat, new_chat_member: { status: "kicked" } } };
 
-    expect(await handle(blocked, bot!.secret)).toBe("");
+    expect(await handle(blocked, secret)).toBe("");
     expect(await state(leadId)).toMatchObject({ unreachable: SendReason.blocked });
     expect(await handle({ message: { chat } })).toBe("");
     expect(await state(leadId)).toMatchObject({ unreachable: 0 });
@@ -264,18 +263,17 @@ describe("HandleUpdate", () => {
   test("answers alike for a wrong secret and an unknown bot, and changes nothing", async () => {
     const { botId, handle, leadId, state } = await setup();
     const stranger = await world.customer();
-    const [foreign] = await world.sql<{ secret: string }[]>`
-      SELECT webhook_secret AS secret FROM bot WHERE id = ${Number(stranger.botId)}`;
+    const foreign = await world.webhookSecret(stranger.botId);
     const blocked = { my_chat_member: { chat, new_chat_member: { status: "kicked" } } };
 
     const unknownBot = await failureOf(handle(blocked, undefined, 999_999n));
 
     expect(unknownBot).toMatchObject({ reason: 6 });
     expect(await failureOf(handle(blocked, "any", 999_999n))).toEqual(unknownBot);
-    for (const secret of ["", "wrong", foreign!.secret]) {
+    for (const secret of ["", "wrong", foreign]) {
       expect(await failureOf(handle(blocked, secret))).toEqual(unknownBot);
     }
-    await world.sql`UPDATE bot SET webhook_secret = '' WHERE id = ${Number(botId)}`;
+    await world.sql`UPDATE bot SET webhook_secret_sealed = NULL WHERE id = ${Number(botId)}`;
     expect(await failureOf(handle(blocked, ""))).toEqual(unknownBot);
     expect(await state(leadId)).toEqual({ optedOut: false, unreachable: 0 });
   });

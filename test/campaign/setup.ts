@@ -37,6 +37,13 @@ export async function createWorld() {
     return (await client.putBot({ bot: { accountId, token, username: "shop_bot" } })).bot!.id;
   }
 
+  /** What Telegram would send with the bot's updates. */
+  async function webhookSecret(botId: bigint): Promise<string> {
+    const [row] = await sql<{ sealed: string }[]>`
+      SELECT webhook_secret_sealed AS sealed FROM bot WHERE id = ${Number(botId)}`;
+    return secretBox.decrypt(row!.sealed, `webhook:${botId}`);
+  }
+
   /** A customer with a bot and a campaign. */
   async function customer(account: AccountRow = {}) {
     const accountId = BigInt(await insertAccount(sql, account));
@@ -56,7 +63,7 @@ export async function createWorld() {
     return (await client.putLeads({ accountId, campaignId, leads })).leadIds[0]!;
   }
 
-  return { url, sql, client, secretBox, asked, tokenStates, tasks, logged, drop, customer, bot, lead };
+  return { url, sql, client, secretBox, asked, tokenStates, tasks, logged, drop, customer, bot, lead, webhookSecret };
 }
 
 /** Delivery as campaign sees it: does what it is asked, and keeps what that was. */

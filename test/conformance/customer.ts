@@ -78,8 +78,8 @@ export async function createCustomer(stack: Stack, options: CustomerOptions = {}
       const leads = Array.from({ length: count }, (_, i) => ({
         chatId: BigInt(firstChat + from + i),
         status: leadStatus(status ?? statuses[i % statuses.length]!),
-        statusTime: { seconds: BigInt(firstLeadSeconds + from + i) },
-        createTime: { seconds: BigInt(firstLeadSeconds + from + i) },
+        statusTime: { seconds: secondOf(from + i) },
+        createTime: { seconds: secondOf(from + i) },
         user: `User ${from + i}`,
         click: `click-${from + i}`,
       }));
@@ -153,6 +153,11 @@ export async function createCustomer(stack: Stack, options: CustomerOptions = {}
   const leads = options.leads ?? 3;
   if (leads > 0 && campaignIds.length > 0) await customer.putLeads(leads);
   return customer;
+}
+
+/** Never ahead of now, however far a lead's chat is from the first one. */
+function secondOf(n: number): bigint {
+  return BigInt(firstLeadSeconds + (n % 1_000_000));
 }
 
 export type Customer = Awaited<ReturnType<typeof createCustomer>>;

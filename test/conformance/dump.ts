@@ -32,7 +32,7 @@ const shown = new Set([
 ]);
 
 /** Columns left out: secrets of no meaning, and what moves by itself. */
-const left = new Set(["token_sealed", "webhook_secret"]);
+const left = new Set(["token_sealed", "webhook_secret", "webhook_secret_sealed"]);
 
 export async function dumpOf(sql: Sql, accountId: bigint): Promise<Record<string, Row[]>> {
   const tables = await rawRowsOf(sql, Number(accountId));

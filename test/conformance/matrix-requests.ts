@@ -55,6 +55,10 @@ export const goodRequests: Record<string, Good> = {
   "AccountService.PutAccount": async (owner) => ({ account: { ...(await tariffOf(owner)).account! } }),
   "AccountService.GetAccount": account,
   "AccountService.CreateSession": account,
+  "AccountService.ListSessions": account,
+  // One that nobody has: the owner goes on with theirs.
+  "AccountService.RevokeSessions": (owner) => ({ ...account(owner), sessionIds: ["0".repeat(16)] }),
+  "AccountService.ListAuditEntries": account,
   "CampaignService.PutBot": ({ customer }) => ({
     bot: { id: BigInt(customer.botId), accountId: customer.accountId, token: customer.botToken, username: "shop_bot" },
   }),
@@ -97,12 +101,17 @@ export const goodRequests: Record<string, Good> = {
     botId: BigInt(customer.botId),
     chatId: BigInt(customer.firstChat),
     reachable: true,
+    changeTime: timestampFromMs(Date.now()),
   }),
   "CampaignService.DeleteLead": lead,
   "CampaignService.HandleUpdate": ({ customer, webhookSecret }) => ({
     botId: BigInt(customer.botId),
     updateJson: '{"update_id":1}',
     webhookSecret,
+  }),
+  "CampaignService.RotateWebhookSecret": ({ customer }) => ({
+    accountId: customer.accountId,
+    botId: BigInt(customer.botId),
   }),
   "CampaignService.UploadMedia": (owner) => ({ ...account(owner), content: png({ seed: 77 }) }),
   "BroadcastService.ListBroadcasts": account,

@@ -29,7 +29,7 @@ import type { Metrics } from "#services/platform/metrics.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createRpcServer } from "#services/platform/rpc-server.ts";
 import { storableInterceptor } from "#services/platform/rpc-storable.ts";
-import { createSecretBox } from "#services/platform/secrets.ts";
+import { createSecretBox, type SecretBox } from "#services/platform/secrets.ts";
 import type { RpcToken } from "#services/platform/variables.ts";
 import { connectQueue } from "#services/queue/connection.ts";
 import { createSandbox, type Sandbox } from "#services/sandbox/server.ts";
@@ -76,6 +76,8 @@ export interface Stack {
   /** What the services have logged as errors. */
   errors: Record<string, unknown>[];
   serviceBotId: number;
+  /** Opens what the services have sealed. */
+  secretBox: SecretBox;
   stop(): Promise<void>;
 }
 
@@ -235,6 +237,7 @@ async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]
     }),
     sandbox,
     customer,
+    secretBox,
     platform: clientsOf(urls, secretOf(tokens, "platform")),
     errors,
     serviceBotId,

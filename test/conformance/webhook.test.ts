@@ -29,7 +29,8 @@ afterAll(async () => {
 async function setup() {
   const customer = await createCustomer(stack, { flows: true });
   const api = createBotApi({ apiRoot: stack.sandbox.url });
-  await setWebhook({ sql: stack.sql, api, openToken: () => customer.botToken, publicUrl }, customer.botId);
+  const openSecret = (botId: number, sealed: string) => stack.secretBox.decrypt(sealed, `webhook:${botId}`);
+  await setWebhook({ sql: stack.sql, api, openToken: () => customer.botToken, openSecret, publicUrl }, customer.botId);
   const rest = createRestApi(stack.gateway, customer.session);
   const id = await rest.draft({ text: "Hi", statuses: 31 });
   await rest.ok("POST broadcast/start", { id });

@@ -31,7 +31,7 @@ export interface CurlExample {
 export function curlExamples(markdown: string): CurlExample[] {
   const blocks = codeBlocks(markdown);
   return blocks.flatMap(({ language, text }, i) => {
-    if (language !== "sh" || !/^(curl|op) /m.test(text)) return [];
+    if (language !== "sh" || !/^(curl|op|account|campaign) /m.test(text)) return [];
     const next = blocks[i + 1];
     if (next?.language !== "json") throw new Error(`No replies are shown for:\n${text}`);
     return [{ script: text, replies: next.text.trim().split("\n") }];

@@ -28,8 +28,16 @@ export const bot = pgTable(
     /** Rises with every replaced token: a lane that stopped on a dead token compares it. */
     tokenVersion: integer("token_version").notNull().default(1),
     messagesPerSecond: integer("messages_per_second").notNull().default(30),
-    /** What Telegram sends back in its secret-token header. */
-    webhookSecret: text("webhook_secret").notNull(),
+    /** What Telegram sends back in its secret-token header, as it was stored before it was sealed; empty since. */
+    webhookSecret: text("webhook_secret").notNull().default(""),
+    /** The same, sealed with the bot's id as context. Null until campaign has sealed the plain one. */
+    webhookSecretSealed: text("webhook_secret_sealed"),
+    /** The one before, which counts as well; null while there was no rotation. */
+    webhookFormerSealed: text("webhook_former_sealed"),
+    /** The former one counts until then; null for as long as Telegram may not know the new one. */
+    webhookFormerUntil: moment("webhook_former_until"),
+    /** Rises with every new secret. */
+    webhookVersion: integer("webhook_version").notNull().default(1),
     /** Telegram's number of the bot, which no two bots have; null for one that has none of its own. */
     number: id("number").unique("bot_number"),
     /** A NumberState: see services/bot/number.ts. */

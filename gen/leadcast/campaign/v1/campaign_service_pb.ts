@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file leadcast/campaign/v1/campaign_service.proto.
  */
 export const file_leadcast_campaign_v1_campaign_service: GenFile = /*@__PURE__*/
-  fileDesc("CitsZWFkY2FzdC9jYW1wYWlnbi92MS9jYW1wYWlnbl9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5jYW1wYWlnbi52MSJUCg1QdXRCb3RSZXF1ZXN0Ei4KA2JvdBgBIAEoCzIZLmxlYWRjYXN0LmNhbXBhaWduLnYxLkJvdEIGukgDyAEBEhMKC3NldF93ZWJob29rGAIgASgIIjgKDlB1dEJvdFJlc3BvbnNlEiYKA2JvdBgBIAEoCzIZLmxlYWRjYXN0LmNhbXBhaWduLnYxLkJvdCJOChJQdXRDYW1wYWlnblJlcXVlc3QSOAoIY2FtcGFpZ24YASABKAsyHi5sZWFkY2FzdC5jYW1wYWlnbi52MS5DYW1wYWlnbkIGukgDyAEBIkcKE1B1dENhbXBhaWduUmVzcG9uc2USMAoIY2FtcGFpZ24YASABKAsyHi5sZWFkY2FzdC5jYW1wYWlnbi52MS5DYW1wYWlnbiJ8ChRMaXN0Q2FtcGFpZ25zUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKBWxpbWl0GAIgASgFQgq6SAcaBRj0AygAEiMKCWJlZm9yZV9pZBgDIAEoA0IQukgNIgsY/////////w8oACJiChVMaXN0Q2FtcGFpZ25zUmVzcG9uc2USMQoJY2FtcGFpZ25zGAEgAygLMh4ubGVhZGNhc3QuY2FtcGFpZ24udjEuQ2FtcGFpZ24SFgoObmV4dF9iZWZvcmVfaWQYAiABKAMiYAoRTGlzdEJsb2Nrc1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIlCgtjYW1wYWlnbl9pZBgCIAEoA0IQukgNIgsY/////////w8gACJBChJMaXN0QmxvY2tzUmVzcG9uc2USKwoGYmxvY2tzGAEgAygLMhsubGVhZGNhc3QuY2FtcGFpZ24udjEuQmxvY2siwwMKEFNhdmVCbG9ja1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIlCgtjYW1wYWlnbl9pZBgCIAEoA0IQukgNIgsY/////////w8gABI8CgZzdGF0dXMYAyABKA4yIC5sZWFkY2FzdC5jYW1wYWlnbi52MS5MZWFkU3RhdHVzQgq6SAeCAQQQASAAEg8KAm9uGAQgASgISACIAQESKAoNZGVsYXlfc2Vjb25kcxgFIAEoBUIMukgJGgcYgOeEDygASAGIAQESEQoEdGV4dBgGIAEoCUgCiAEBEhsKBW1lZGlhGAcgASgJQge6SARyAhhASAOIAQESQgoKbWVkaWFfdHlwZRgIIAEoDjIfLmxlYWRjYXN0LmNhbXBhaWduLnYxLk1lZGlhVHlwZUIIukgFggECEAFIBIgBARITCgZidXR0b24YCSABKAlIBYgBARIRCgRsaW5rGAogASgJSAaIAQFCBQoDX29uQhAKDl9kZWxheV9zZWNvbmRzQgcKBV90ZXh0QggKBl9tZWRpYUINCgtfbWVkaWFfdHlwZUIJCgdfYnV0dG9uQgcKBV9saW5rIj8KEVNhdmVCbG9ja1Jlc3BvbnNlEioKBWJsb2NrGAEgASgLMhsubGVhZGNhc3QuY2FtcGFpZ24udjEuQmxvY2sipQEKGFNlbmRCbG9ja1RvTXlzZWxmUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEiUKC2NhbXBhaWduX2lkGAIgASgDQhC6SA0iCxj/////////DyAAEjwKBnN0YXR1cxgDIAEoDjIgLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxlYWRTdGF0dXNCCrpIB4IBBBABIAAiGwoZU2VuZEJsb2NrVG9NeXNlbGZSZXNwb25zZSLQAQoPUHV0TGVhZHNSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASJQoLY2FtcGFpZ25faWQYAiABKANCELpIDSILGP////////8PIAASNgoFbGVhZHMYAyADKAsyGi5sZWFkY2FzdC5jYW1wYWlnbi52MS5MZWFkQgu6SAiSAQUIARCQThIgChNzY2hlZHVsZV9mb2xsb3dfdXBzGAQgASgISACIAQFCFgoUX3NjaGVkdWxlX2ZvbGxvd191cHMiJAoQUHV0TGVhZHNSZXNwb25zZRIQCghsZWFkX2lkcxgBIAMoAyKQAgoUU2V0TGVhZFN0YXR1c1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIhCgdsZWFkX2lkGAIgASgDQhC6SA0iCxj/////////DyAAEjwKBnN0YXR1cxgDIAEoDjIgLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxlYWRTdGF0dXNCCrpIB4IBBBABIAASNwoLc3RhdHVzX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESIAoTc2NoZWR1bGVfZm9sbG93X3VwcxgFIAEoCEgAiAEBQhYKFF9zY2hlZHVsZV9mb2xsb3dfdXBzIigKFVNldExlYWRTdGF0dXNSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgIIlwKEU9wdE91dExlYWRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHbGVhZF9pZBgCIAEoA0IQukgNIgsY/////////w8gACIUChJPcHRPdXRMZWFkUmVzcG9uc2Ui0AEKF1NldExlYWRSZWFjaGFibGVSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIAoGYm90X2lkGAIgASgDQhC6SA0iCxj/////////DyAAEiEKB2NoYXRfaWQYAyABKANCELpIDSILGP////////8PIAASEQoJcmVhY2hhYmxlGAQgASgIEjcKC2NoYW5nZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIisKGFNldExlYWRSZWFjaGFibGVSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgFIlwKEURlbGV0ZUxlYWRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHbGVhZF9pZBgCIAEoA0IQukgNIgsY/////////w8gACIUChJEZWxldGVMZWFkUmVzcG9uc2UikQEKE0hhbmRsZVVwZGF0ZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEh4KC3VwZGF0ZV9qc29uGAIgASgJQgm6SAZyBCiAgEASJQoOd2ViaG9va19zZWNyZXQYAyABKAlCCLpIBXIDGIACSACIAQFCEQoPX3dlYmhvb2tfc2VjcmV0IioKFEhhbmRsZVVwZGF0ZVJlc3BvbnNlEhIKCnJlcGx5X2pzb24YASABKAkiWQoSVXBsb2FkTWVkaWFSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASHQoHY29udGVudBgCIAEoDEIMukgJegcQARiAgIAZIlkKE1VwbG9hZE1lZGlhUmVzcG9uc2USDQoFbWVkaWEYASABKAkSMwoKbWVkaWFfdHlwZRgCIAEoDjIfLmxlYWRjYXN0LmNhbXBhaWduLnYxLk1lZGlhVHlwZTLlCgoPQ2FtcGFpZ25TZXJ2aWNlElgKBlB1dEJvdBIjLmxlYWRjYXN0LmNhbXBhaWduLnYxLlB1dEJvdFJlcXVlc3QaJC5sZWFkY2FzdC5jYW1wYWlnbi52MS5QdXRCb3RSZXNwb25zZSIDkAICEmcKC1B1dENhbXBhaWduEigubGVhZGNhc3QuY2FtcGFpZ24udjEuUHV0Q2FtcGFpZ25SZXF1ZXN0GikubGVhZGNhc3QuY2FtcGFpZ24udjEuUHV0Q2FtcGFpZ25SZXNwb25zZSIDkAICEm0KDUxpc3RDYW1wYWlnbnMSKi5sZWFkY2FzdC5jYW1wYWlnbi52MS5MaXN0Q2FtcGFpZ25zUmVxdWVzdBorLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxpc3RDYW1wYWlnbnNSZXNwb25zZSIDkAIBEmQKCkxpc3RCbG9ja3MSJy5sZWFkY2FzdC5jYW1wYWlnbi52MS5MaXN0QmxvY2tzUmVxdWVzdBooLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxpc3RCbG9ja3NSZXNwb25zZSIDkAIBEmEKCVNhdmVCbG9jaxImLmxlYWRjYXN0LmNhbXBhaWduLnYxLlNhdmVCbG9ja1JlcXVlc3QaJy5sZWFkY2FzdC5jYW1wYWlnbi52MS5TYXZlQmxvY2tSZXNwb25zZSIDkAICEnQKEVNlbmRCbG9ja1RvTXlzZWxmEi4ubGVhZGNhc3QuY2FtcGFpZ24udjEuU2VuZEJsb2NrVG9NeXNlbGZSZXF1ZXN0Gi8ubGVhZGNhc3QuY2FtcGFpZ24udjEuU2VuZEJsb2NrVG9NeXNlbGZSZXNwb25zZRJeCghQdXRMZWFkcxIlLmxlYWRjYXN0LmNhbXBhaWduLnYxLlB1dExlYWRzUmVxdWVzdBomLmxlYWRjYXN0LmNhbXBhaWduLnYxLlB1dExlYWRzUmVzcG9uc2UiA5ACAhJtCg1TZXRMZWFkU3RhdHVzEioubGVhZGNhc3QuY2FtcGFpZ24udjEuU2V0TGVhZFN0YXR1c1JlcXVlc3QaKy5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZXRMZWFkU3RhdHVzUmVzcG9uc2UiA5ACAhJkCgpPcHRPdXRMZWFkEicubGVhZGNhc3QuY2FtcGFpZ24udjEuT3B0T3V0TGVhZFJlcXVlc3QaKC5sZWFkY2FzdC5jYW1wYWlnbi52MS5PcHRPdXRMZWFkUmVzcG9uc2UiA5ACAhJ2ChBTZXRMZWFkUmVhY2hhYmxlEi0ubGVhZGNhc3QuY2FtcGFpZ24udjEuU2V0TGVhZFJlYWNoYWJsZVJlcXVlc3QaLi5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZXRMZWFkUmVhY2hhYmxlUmVzcG9uc2UiA5ACAhJkCgpEZWxldGVMZWFkEicubGVhZGNhc3QuY2FtcGFpZ24udjEuRGVsZXRlTGVhZFJlcXVlc3QaKC5sZWFkY2FzdC5jYW1wYWlnbi52MS5EZWxldGVMZWFkUmVzcG9uc2UiA5ACAhJqCgxIYW5kbGVVcGRhdGUSKS5sZWFkY2FzdC5jYW1wYWlnbi52MS5IYW5kbGVVcGRhdGVSZXF1ZXN0GioubGVhZGNhc3QuY2FtcGFpZ24udjEuSGFuZGxlVXBkYXRlUmVzcG9uc2UiA5ACAhJiCgtVcGxvYWRNZWRpYRIoLmxlYWRjYXN0LmNhbXBhaWduLnYxLlVwbG9hZE1lZGlhUmVxdWVzdBopLmxlYWRjYXN0LmNhbXBhaWduLnYxLlVwbG9hZE1lZGlhUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_leadcast_campaign_v1_block, file_leadcast_campaign_v1_body, file_leadcast_campaign_v1_campaign, file_leadcast_campaign_v1_lead]);
+  fileDesc("CitsZWFkY2FzdC9jYW1wYWlnbi92MS9jYW1wYWlnbl9zZXJ2aWNlLnByb3RvEhRsZWFkY2FzdC5jYW1wYWlnbi52MSJUCg1QdXRCb3RSZXF1ZXN0Ei4KA2JvdBgBIAEoCzIZLmxlYWRjYXN0LmNhbXBhaWduLnYxLkJvdEIGukgDyAEBEhMKC3NldF93ZWJob29rGAIgASgIIjgKDlB1dEJvdFJlc3BvbnNlEiYKA2JvdBgBIAEoCzIZLmxlYWRjYXN0LmNhbXBhaWduLnYxLkJvdCJOChJQdXRDYW1wYWlnblJlcXVlc3QSOAoIY2FtcGFpZ24YASABKAsyHi5sZWFkY2FzdC5jYW1wYWlnbi52MS5DYW1wYWlnbkIGukgDyAEBIkcKE1B1dENhbXBhaWduUmVzcG9uc2USMAoIY2FtcGFpZ24YASABKAsyHi5sZWFkY2FzdC5jYW1wYWlnbi52MS5DYW1wYWlnbiJ8ChRMaXN0Q2FtcGFpZ25zUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEhkKBWxpbWl0GAIgASgFQgq6SAcaBRj0AygAEiMKCWJlZm9yZV9pZBgDIAEoA0IQukgNIgsY/////////w8oACJiChVMaXN0Q2FtcGFpZ25zUmVzcG9uc2USMQoJY2FtcGFpZ25zGAEgAygLMh4ubGVhZGNhc3QuY2FtcGFpZ24udjEuQ2FtcGFpZ24SFgoObmV4dF9iZWZvcmVfaWQYAiABKAMiYAoRTGlzdEJsb2Nrc1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIlCgtjYW1wYWlnbl9pZBgCIAEoA0IQukgNIgsY/////////w8gACJBChJMaXN0QmxvY2tzUmVzcG9uc2USKwoGYmxvY2tzGAEgAygLMhsubGVhZGNhc3QuY2FtcGFpZ24udjEuQmxvY2siwwMKEFNhdmVCbG9ja1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIlCgtjYW1wYWlnbl9pZBgCIAEoA0IQukgNIgsY/////////w8gABI8CgZzdGF0dXMYAyABKA4yIC5sZWFkY2FzdC5jYW1wYWlnbi52MS5MZWFkU3RhdHVzQgq6SAeCAQQQASAAEg8KAm9uGAQgASgISACIAQESKAoNZGVsYXlfc2Vjb25kcxgFIAEoBUIMukgJGgcYgOeEDygASAGIAQESEQoEdGV4dBgGIAEoCUgCiAEBEhsKBW1lZGlhGAcgASgJQge6SARyAhhASAOIAQESQgoKbWVkaWFfdHlwZRgIIAEoDjIfLmxlYWRjYXN0LmNhbXBhaWduLnYxLk1lZGlhVHlwZUIIukgFggECEAFIBIgBARITCgZidXR0b24YCSABKAlIBYgBARIRCgRsaW5rGAogASgJSAaIAQFCBQoDX29uQhAKDl9kZWxheV9zZWNvbmRzQgcKBV90ZXh0QggKBl9tZWRpYUINCgtfbWVkaWFfdHlwZUIJCgdfYnV0dG9uQgcKBV9saW5rIj8KEVNhdmVCbG9ja1Jlc3BvbnNlEioKBWJsb2NrGAEgASgLMhsubGVhZGNhc3QuY2FtcGFpZ24udjEuQmxvY2sipQEKGFNlbmRCbG9ja1RvTXlzZWxmUmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEiUKC2NhbXBhaWduX2lkGAIgASgDQhC6SA0iCxj/////////DyAAEjwKBnN0YXR1cxgDIAEoDjIgLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxlYWRTdGF0dXNCCrpIB4IBBBABIAAiGwoZU2VuZEJsb2NrVG9NeXNlbGZSZXNwb25zZSLQAQoPUHV0TGVhZHNSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASJQoLY2FtcGFpZ25faWQYAiABKANCELpIDSILGP////////8PIAASNgoFbGVhZHMYAyADKAsyGi5sZWFkY2FzdC5jYW1wYWlnbi52MS5MZWFkQgu6SAiSAQUIARCQThIgChNzY2hlZHVsZV9mb2xsb3dfdXBzGAQgASgISACIAQFCFgoUX3NjaGVkdWxlX2ZvbGxvd191cHMiJAoQUHV0TGVhZHNSZXNwb25zZRIQCghsZWFkX2lkcxgBIAMoAyKQAgoUU2V0TGVhZFN0YXR1c1JlcXVlc3QSJAoKYWNjb3VudF9pZBgBIAEoA0IQukgNIgsY/////////w8gABIhCgdsZWFkX2lkGAIgASgDQhC6SA0iCxj/////////DyAAEjwKBnN0YXR1cxgDIAEoDjIgLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxlYWRTdGF0dXNCCrpIB4IBBBABIAASNwoLc3RhdHVzX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESIAoTc2NoZWR1bGVfZm9sbG93X3VwcxgFIAEoCEgAiAEBQhYKFF9zY2hlZHVsZV9mb2xsb3dfdXBzIigKFVNldExlYWRTdGF0dXNSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgIIlwKEU9wdE91dExlYWRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHbGVhZF9pZBgCIAEoA0IQukgNIgsY/////////w8gACIUChJPcHRPdXRMZWFkUmVzcG9uc2Ui0AEKF1NldExlYWRSZWFjaGFibGVSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIAoGYm90X2lkGAIgASgDQhC6SA0iCxj/////////DyAAEiEKB2NoYXRfaWQYAyABKANCELpIDSILGP////////8PIAASEQoJcmVhY2hhYmxlGAQgASgIEjcKC2NoYW5nZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIisKGFNldExlYWRSZWFjaGFibGVSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgFIlwKEURlbGV0ZUxlYWRSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASIQoHbGVhZF9pZBgCIAEoA0IQukgNIgsY/////////w8gACIUChJEZWxldGVMZWFkUmVzcG9uc2UikQEKE0hhbmRsZVVwZGF0ZVJlcXVlc3QSIAoGYm90X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEh4KC3VwZGF0ZV9qc29uGAIgASgJQgm6SAZyBCiAgEASJQoOd2ViaG9va19zZWNyZXQYAyABKAlCCLpIBXIDGIACSACIAQFCEQoPX3dlYmhvb2tfc2VjcmV0IioKFEhhbmRsZVVwZGF0ZVJlc3BvbnNlEhIKCnJlcGx5X2pzb24YASABKAkiWQoSVXBsb2FkTWVkaWFSZXF1ZXN0EiQKCmFjY291bnRfaWQYASABKANCELpIDSILGP////////8PIAASHQoHY29udGVudBgCIAEoDEIMukgJegcQARiAgIAZIlkKE1VwbG9hZE1lZGlhUmVzcG9uc2USDQoFbWVkaWEYASABKAkSMwoKbWVkaWFfdHlwZRgCIAEoDjIfLmxlYWRjYXN0LmNhbXBhaWduLnYxLk1lZGlhVHlwZSJkChpSb3RhdGVXZWJob29rU2VjcmV0UmVxdWVzdBIkCgphY2NvdW50X2lkGAEgASgDQhC6SA0iCxj/////////DyAAEiAKBmJvdF9pZBgCIAEoA0IQukgNIgsY/////////w8gACIdChtSb3RhdGVXZWJob29rU2VjcmV0UmVzcG9uc2UiFgoUUmVzZWFsU2VjcmV0c1JlcXVlc3QiOwoOVW5vcGVuZWRTZWNyZXQSDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIPCgdtZXNzYWdlGAMgASgJInkKFVJlc2VhbFNlY3JldHNSZXNwb25zZRIQCghyZXNlYWxlZBgBIAEoBRIWCg51bm9wZW5lZF9jb3VudBgCIAEoBRI2Cgh1bm9wZW5lZBgDIAMoCzIkLmxlYWRjYXN0LmNhbXBhaWduLnYxLlVub3BlbmVkU2VjcmV0MtAMCg9DYW1wYWlnblNlcnZpY2USWAoGUHV0Qm90EiMubGVhZGNhc3QuY2FtcGFpZ24udjEuUHV0Qm90UmVxdWVzdBokLmxlYWRjYXN0LmNhbXBhaWduLnYxLlB1dEJvdFJlc3BvbnNlIgOQAgISZwoLUHV0Q2FtcGFpZ24SKC5sZWFkY2FzdC5jYW1wYWlnbi52MS5QdXRDYW1wYWlnblJlcXVlc3QaKS5sZWFkY2FzdC5jYW1wYWlnbi52MS5QdXRDYW1wYWlnblJlc3BvbnNlIgOQAgISbQoNTGlzdENhbXBhaWducxIqLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxpc3RDYW1wYWlnbnNSZXF1ZXN0GisubGVhZGNhc3QuY2FtcGFpZ24udjEuTGlzdENhbXBhaWduc1Jlc3BvbnNlIgOQAgESZAoKTGlzdEJsb2NrcxInLmxlYWRjYXN0LmNhbXBhaWduLnYxLkxpc3RCbG9ja3NSZXF1ZXN0GigubGVhZGNhc3QuY2FtcGFpZ24udjEuTGlzdEJsb2Nrc1Jlc3BvbnNlIgOQAgESYQoJU2F2ZUJsb2NrEiYubGVhZGNhc3QuY2FtcGFpZ24udjEuU2F2ZUJsb2NrUmVxdWVzdBonLmxlYWRjYXN0LmNhbXBhaWduLnYxLlNhdmVCbG9ja1Jlc3BvbnNlIgOQAgISdAoRU2VuZEJsb2NrVG9NeXNlbGYSLi5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZW5kQmxvY2tUb015c2VsZlJlcXVlc3QaLy5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZW5kQmxvY2tUb015c2VsZlJlc3BvbnNlEl4KCFB1dExlYWRzEiUubGVhZGNhc3QuY2FtcGFpZ24udjEuUHV0TGVhZHNSZXF1ZXN0GiYubGVhZGNhc3QuY2FtcGFpZ24udjEuUHV0TGVhZHNSZXNwb25zZSIDkAICEm0KDVNldExlYWRTdGF0dXMSKi5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZXRMZWFkU3RhdHVzUmVxdWVzdBorLmxlYWRjYXN0LmNhbXBhaWduLnYxLlNldExlYWRTdGF0dXNSZXNwb25zZSIDkAICEmQKCk9wdE91dExlYWQSJy5sZWFkY2FzdC5jYW1wYWlnbi52MS5PcHRPdXRMZWFkUmVxdWVzdBooLmxlYWRjYXN0LmNhbXBhaWduLnYxLk9wdE91dExlYWRSZXNwb25zZSIDkAICEnYKEFNldExlYWRSZWFjaGFibGUSLS5sZWFkY2FzdC5jYW1wYWlnbi52MS5TZXRMZWFkUmVhY2hhYmxlUmVxdWVzdBouLmxlYWRjYXN0LmNhbXBhaWduLnYxLlNldExlYWRSZWFjaGFibGVSZXNwb25zZSIDkAICEmQKCkRlbGV0ZUxlYWQSJy5sZWFkY2FzdC5jYW1wYWlnbi52MS5EZWxldGVMZWFkUmVxdWVzdBooLmxlYWRjYXN0LmNhbXBhaWduLnYxLkRlbGV0ZUxlYWRSZXNwb25zZSIDkAICEmoKDEhhbmRsZVVwZGF0ZRIpLmxlYWRjYXN0LmNhbXBhaWduLnYxLkhhbmRsZVVwZGF0ZVJlcXVlc3QaKi5sZWFkY2FzdC5jYW1wYWlnbi52MS5IYW5kbGVVcGRhdGVSZXNwb25zZSIDkAICEnoKE1JvdGF0ZVdlYmhvb2tTZWNyZXQSMC5sZWFkY2FzdC5jYW1wYWlnbi52MS5Sb3RhdGVXZWJob29rU2VjcmV0UmVxdWVzdBoxLmxlYWRjYXN0LmNhbXBhaWduLnYxLlJvdGF0ZVdlYmhvb2tTZWNyZXRSZXNwb25zZRJtCg1SZXNlYWxTZWNyZXRzEioubGVhZGNhc3QuY2FtcGFpZ24udjEuUmVzZWFsU2VjcmV0c1JlcXVlc3QaKy5sZWFkY2FzdC5jYW1wYWlnbi52MS5SZXNlYWxTZWNyZXRzUmVzcG9uc2UiA5ACAhJiCgtVcGxvYWRNZWRpYRIoLmxlYWRjYXN0LmNhbXBhaWduLnYxLlVwbG9hZE1lZGlhUmVxdWVzdBopLmxlYWRjYXN0LmNhbXBhaWduLnYxLlVwbG9hZE1lZGlhUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_leadcast_campaign_v1_block, file_leadcast_campaign_v1_body, file_leadcast_campaign_v1_campaign, file_leadcast_campaign_v1_lead]);
 
 /**
  * Request of PutBot.
@@ -785,6 +785,134 @@ export const UploadMediaResponseSchema: GenMessage<UploadMediaResponse> = /*@__P
   messageDesc(file_leadcast_campaign_v1_campaign_service, 25);
 
 /**
+ * Request of RotateWebhookSecret.
+ *
+ * @generated from message leadcast.campaign.v1.RotateWebhookSecretRequest
+ */
+export type RotateWebhookSecretRequest = Message<"leadcast.campaign.v1.RotateWebhookSecretRequest"> & {
+  /**
+   * The customer.
+   *
+   * @generated from field: int64 account_id = 1;
+   */
+  accountId: bigint;
+
+  /**
+   * The bot.
+   *
+   * @generated from field: int64 bot_id = 2;
+   */
+  botId: bigint;
+};
+
+/**
+ * Describes the message leadcast.campaign.v1.RotateWebhookSecretRequest.
+ * Use `create(RotateWebhookSecretRequestSchema)` to create a new message.
+ */
+export const RotateWebhookSecretRequestSchema: GenMessage<RotateWebhookSecretRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_campaign_v1_campaign_service, 26);
+
+/**
+ * Response of RotateWebhookSecret.
+ *
+ * @generated from message leadcast.campaign.v1.RotateWebhookSecretResponse
+ */
+export type RotateWebhookSecretResponse = Message<"leadcast.campaign.v1.RotateWebhookSecretResponse"> & {
+};
+
+/**
+ * Describes the message leadcast.campaign.v1.RotateWebhookSecretResponse.
+ * Use `create(RotateWebhookSecretResponseSchema)` to create a new message.
+ */
+export const RotateWebhookSecretResponseSchema: GenMessage<RotateWebhookSecretResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_campaign_v1_campaign_service, 27);
+
+/**
+ * Request of ResealSecrets.
+ *
+ * @generated from message leadcast.campaign.v1.ResealSecretsRequest
+ */
+export type ResealSecretsRequest = Message<"leadcast.campaign.v1.ResealSecretsRequest"> & {
+};
+
+/**
+ * Describes the message leadcast.campaign.v1.ResealSecretsRequest.
+ * Use `create(ResealSecretsRequestSchema)` to create a new message.
+ */
+export const ResealSecretsRequestSchema: GenMessage<ResealSecretsRequest> = /*@__PURE__*/
+  messageDesc(file_leadcast_campaign_v1_campaign_service, 28);
+
+/**
+ * A stored secret that no key of SECRET_KEYS opens. A bot is mended by PutBot with its token.
+ *
+ * @generated from message leadcast.campaign.v1.UnopenedSecret
+ */
+export type UnopenedSecret = Message<"leadcast.campaign.v1.UnopenedSecret"> & {
+  /**
+   * What it is: "bot token", "webhook secret", "former webhook secret" or "secret".
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * The bot's id; of a service's own secret its name.
+   *
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message leadcast.campaign.v1.UnopenedSecret.
+ * Use `create(UnopenedSecretSchema)` to create a new message.
+ */
+export const UnopenedSecretSchema: GenMessage<UnopenedSecret> = /*@__PURE__*/
+  messageDesc(file_leadcast_campaign_v1_campaign_service, 29);
+
+/**
+ * Response of ResealSecrets.
+ *
+ * @generated from message leadcast.campaign.v1.ResealSecretsResponse
+ */
+export type ResealSecretsResponse = Message<"leadcast.campaign.v1.ResealSecretsResponse"> & {
+  /**
+   * How many are sealed with the first key since this call.
+   *
+   * @generated from field: int32 resealed = 1;
+   */
+  resealed: number;
+
+  /**
+   * How many could not be opened, and stay as they are.
+   *
+   * @generated from field: int32 unopened_count = 2;
+   */
+  unopenedCount: number;
+
+  /**
+   * The first 100 of those.
+   *
+   * @generated from field: repeated leadcast.campaign.v1.UnopenedSecret unopened = 3;
+   */
+  unopened: UnopenedSecret[];
+};
+
+/**
+ * Describes the message leadcast.campaign.v1.ResealSecretsResponse.
+ * Use `create(ResealSecretsResponseSchema)` to create a new message.
+ */
+export const ResealSecretsResponseSchema: GenMessage<ResealSecretsResponse> = /*@__PURE__*/
+  messageDesc(file_leadcast_campaign_v1_campaign_service, 30);
+
+/**
  * Campaigns, bots, leads, triggered blocks, media and opt-out.
  *
  * @generated from service leadcast.campaign.v1.CampaignService
@@ -914,6 +1042,28 @@ export const CampaignService: GenService<{
     methodKind: "unary";
     input: typeof HandleUpdateRequestSchema;
     output: typeof HandleUpdateResponseSchema;
+  },
+  /**
+   * Gives a bot's webhook at this system a new secret: tells Telegram, and accepts both until 10 minutes after Telegram has taken it.
+   * Called again after a failure it finishes that. Points the webhook at this system, as PutBot does when it is asked to.
+   *
+   * @generated from rpc leadcast.campaign.v1.CampaignService.RotateWebhookSecret
+   */
+  rotateWebhookSecret: {
+    methodKind: "unary";
+    input: typeof RotateWebhookSecretRequestSchema;
+    output: typeof RotateWebhookSecretResponseSchema;
+  },
+  /**
+   * Operators, when a key is replaced: seals every stored secret (bots' tokens, webhooks' secrets, the service's own) with the first
+   * of SECRET_KEYS. Sending goes on meanwhile. Called again it goes on where it was broken off.
+   *
+   * @generated from rpc leadcast.campaign.v1.CampaignService.ResealSecrets
+   */
+  resealSecrets: {
+    methodKind: "unary";
+    input: typeof ResealSecretsRequestSchema;
+    output: typeof ResealSecretsResponseSchema;
   },
   /**
    * Keeps a photo or video for later use in bodies of this account.
