@@ -1,6 +1,7 @@
 import type { Row } from "../row.ts";
 import { delivery } from "./delivery.ts";
 import { dueScan } from "./due-scan.ts";
+import { fairness } from "./fairness.ts";
 import { firstMessage } from "./first-message.ts";
 import { growth } from "./growth.ts";
 import { lifeCycle } from "./life-cycle.ts";
@@ -23,6 +24,7 @@ export const rows: readonly Row[] = [
   firstMessage,
   lifeCycle,
   rest,
+  fairness,
   putLeads,
   dueScan,
   memory,

@@ -95,6 +95,9 @@ export async function startSystem(
   });
   const gateway = await startService("gateway/main.ts", {
     RPC_TOKENS,
+    // One session makes what thousands do.
+    SESSION_CALLS_PER_SECOND: "1000000",
+    ACCOUNT_CALLS_PER_SECOND: "1000000",
     GATEWAY_PORT: "0",
     ACCOUNT_URL: account.url,
     BROADCAST_URL: broadcast.url,
