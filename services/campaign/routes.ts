@@ -228,12 +228,12 @@ function mediaHandlers({ sql }: CampaignRoutesOptions): Handlers {
   const turns = new FairTurns(UPLOAD_TURNS);
   return {
     uploadMedia: async ({ accountId, content }, { signal }) => {
-      const { ref, mediaType } = await turns.take(
+      const { ref, ...told } = await turns.take(
         String(accountId),
         () => uploadMedia(sql, Number(accountId), content),
         signal,
       );
-      return create(UploadMediaResponseSchema, { media: ref, mediaType });
+      return create(UploadMediaResponseSchema, { media: ref, ...told });
     },
   };
 }

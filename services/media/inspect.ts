@@ -10,6 +10,8 @@ export interface MediaInfo {
   /** In pixels; 0 for a video that does not say. */
   width: number;
   height: number;
+  /** A picture of several frames, of which Telegram shows the first. */
+  isAnimated?: true;
 }
 
 const MEBIBYTE = 1024 * 1024;
@@ -64,9 +66,9 @@ export function inspectMedia(bytes: Uint8Array): MediaInfo {
     throw refused("The file is of a kind that cannot be sent: give a JPEG, PNG or WebP picture, or an MP4 video.");
   }
   checkLength(format, bytes.length);
-  const { width, height } = sizeOf(format, bytes);
-  if (format.mediaType === 1) checkPhoto(width, height);
-  return { mediaType: format.mediaType, mimeType: format.mimeType, width, height };
+  const size = sizeOf(format, bytes);
+  if (format.mediaType === 1) checkPhoto(size.width, size.height);
+  return { mediaType: format.mediaType, mimeType: format.mimeType, ...size };
 }
 
 function checkLength({ mediaType }: Format, length: number): void {

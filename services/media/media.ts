@@ -29,7 +29,12 @@ export const CHUNK_BYTES = 256 * 1024;
 export interface StoredMedia {
   ref: string;
   mediaType: MediaInfo["mediaType"];
+  /** What its owner should know of how it will be shown; empty for nothing. */
+  note: string;
 }
+
+const ANIMATED_NOTE =
+  "Telegram shows only the first frame of an animated picture: upload it as an MP4 video if it shall move.";
 
 /**
  * Checks a file and keeps it, whole or not at all. The same bytes uploaded again by the same account, also at the same
@@ -46,6 +51,7 @@ export async function uploadMedia(
 ): Promise<StoredMedia> {
   const info = inspectMedia(bytes);
   const sha256 = createHash("sha256").update(bytes).digest();
+  const told = { mediaType: info.mediaType, note: info.isAnimated ? ANIMATED_NOTE : "" };
   // 128 bits in 22 characters.
   const media = { ...info, ref: randomBytes(16).toString("base64url"), accountId, sha256, size: bytes.length };
   try {
@@ -54,12 +60,12 @@ export async function uploadMedia(
       // A statement of its own: it sees the upload that the insert has waited for.
       if (!isNew) {
         noteChange({ changes: 0 });
-        return { ref: (await touchRefOfBytes(tx, accountId, sha256))!, mediaType: info.mediaType };
+        return { ref: (await touchRefOfBytes(tx, accountId, sha256))!, ...told };
       }
       await takeRoom(tx, accountId, bytes.length, quotaBytes);
       await insertChunks(tx, media.ref, bytes);
       noteChange({ object: { kind: "media", id: media.ref }, changes: 1 });
-      return { ref: media.ref, mediaType: info.mediaType };
+      return { ref: media.ref, ...told };
     });
   } catch (error) {
     if (sqlStateOf(error) === SqlState.foreignKeyViolation) throw notYours("account");

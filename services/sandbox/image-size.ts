@@ -17,14 +17,21 @@ export function imageSize(bytes: Uint8Array): ImageSize | undefined {
   return undefined;
 }
 
-/** Walks the segments up to the frame header, which is any of C0–CF but the tables C4, C8 and CC. */
+const scanOrEnd = [0xda, 0xd9];
+
+/**
+ * Walks the segments up to the frame header, which is any of C0–CF but the tables C4, C8 and CC. Bytes between two
+ * segments are passed over, as Telegram does.
+ */
 function jpegSize(view: DataView): ImageSize | undefined {
-  for (let at = 2; ; at += 2 + view.getUint16(at + 2)) {
-    while (view.getUint8(at) === 0xff && view.getUint8(at + 1) === 0xff) at++;
-    if (view.getUint8(at) !== 0xff) return undefined;
+  for (let at = 2; ; ) {
+    while (view.getUint8(at) !== 0xff || view.getUint8(at + 1) === 0xff || view.getUint8(at + 1) === 0) at++;
     const marker = view.getUint8(at + 1);
+    if (scanOrEnd.includes(marker)) return undefined;
     const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
     if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    const standsAlone = marker === 1 || (marker >= 0xd0 && marker <= 0xd8);
+    at += standsAlone ? 2 : 2 + Math.max(2, view.getUint16(at + 2));
   }
 }
 

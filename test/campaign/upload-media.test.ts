@@ -5,7 +5,7 @@ import { MediaType } from "#gen/leadcast/campaign/v1/body_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
-import { mp4, png } from "#test/media/files.ts";
+import { apng, mp4, png, webpExtended } from "#test/media/files.ts";
 import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
 import { startService } from "#test/support/service-process.ts";
 import { createWorld, type World } from "./setup.ts";
@@ -29,6 +29,15 @@ describe("UploadMedia", () => {
     expect(photo.mediaType).toBe(PHOTO);
     expect((await upload(png())).media).toBe(photo.media);
     expect((await upload(mp4())).mediaType).toBe(VIDEO);
+  });
+
+  test("says of an animated picture, each time, that it will not move", async () => {
+    const { accountId } = await world.customer();
+    const note = async (content: Uint8Array) => (await world.client.uploadMedia({ accountId, content })).note;
+    expect(await note(apng())).toContain("first frame");
+    expect(await note(apng())).toContain("first frame");
+    expect(await note(webpExtended({ width: 9, height: 9, frames: 2 }))).toContain("MP4");
+    expect([await note(png()), await note(mp4())]).toEqual(["", ""]);
   });
 
   test("refuses a file that cannot be sent with a sentence for people", async () => {

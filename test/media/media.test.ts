@@ -126,7 +126,7 @@ describe("uploadMedia", () => {
 
     const [row] = await sql`SELECT width, height, media_type, mime_type, size FROM media WHERE ref = ${ref}`;
 
-    expect(row).toEqual({ width: 33, height: 44, media_type: 1, mime_type: "image/webp", size: 25 });
+    expect(row).toEqual({ width: 33, height: 44, media_type: 1, mime_type: "image/webp", size: 26 });
   });
 });
 

@@ -15,6 +15,15 @@ describe("imageSize", () => {
     expect(imageSize(new Uint8Array([0xff, 0xd8, ...app, ...frame]))).toEqual({ width: 640, height: 480 });
   });
 
+  test("passes over bytes between a JPEG's segments, and knows none behind its picture's data", () => {
+    const stray = [0x12, 0xff, 0, 0x34];
+    const frame = [0xff, 0xc0, 0, 11, 8, 0x01, 0xe0, 0x02, 0x80, 3];
+    expect(imageSize(new Uint8Array([0xff, 0xd8, ...stray, ...frame]))).toEqual({ width: 640, height: 480 });
+    for (const end of [0xda, 0xd9]) {
+      expect(imageSize(new Uint8Array([0xff, 0xd8, 0xff, end, 0, 2, ...frame]))).toBeUndefined();
+    }
+  });
+
   test.each([
     ["lossy", "VP8 ", [0, 0, 0, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01]],
     ["lossless", "VP8L", [0, 0, 0, 0, 0x2f, ...[0x7f, 0xc2, 0x77, 0]]],

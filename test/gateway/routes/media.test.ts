@@ -20,6 +20,12 @@ describe("media/upload.json", () => {
     expect(world.calls[0]).toMatchObject({ rpc: "UploadMedia", request: { accountId, content: bytes } });
   });
 
+  test("passes on what the account should know of the file", async () => {
+    const world = setup({ UploadMedia: { media: "m1", mediaType: MediaType.PHOTO, note: "It will not move." } });
+    const reply = await (await world.post("/api/media/upload.json", formWith(bytes))).json();
+    expect(reply).toEqual({ status: "ok", data: { media: "m1", media_type: 1, note: "It will not move." } });
+  });
+
   test("takes a body larger than a form may be", async () => {
     const world = setup({ UploadMedia: { media: "m2", mediaType: MediaType.VIDEO } });
     const reply = await (await world.post("/api/media/upload.json", formWith(new Uint8Array(3_000_000)))).json();
