@@ -1,3 +1,4 @@
+import { botFields, checkFields } from "./control-fields.ts";
 import { createSlidingWindow, type SlidingWindow } from "./limits.ts";
 import { invalid, type Settings } from "./settings.ts";
 
@@ -84,6 +85,7 @@ export function createBots(settings: () => Settings): Bots {
 
   function register(token: string, options: { username?: string; paid?: boolean }): Bot {
     const digits = tokenShape.exec(token)?.[1];
+    checkFields("options", options, botFields);
     if (!digits) throw invalid("A token is digits, a colon and 20 or more letters, digits, _ and -.", "token");
     registered.add(token);
     revoked.delete(token);

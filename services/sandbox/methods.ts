@@ -1,4 +1,5 @@
 import { type Bot, botUser, type Webhook } from "./bots.ts";
+import type { MethodName } from "./method-names.ts";
 import { badRequest, type Refusal } from "./refusal.ts";
 import { isTrue, type Parameters, structureOf, textOf } from "./request.ts";
 import { sendMethod } from "./send.ts";
@@ -19,7 +20,7 @@ export interface Call {
 export type CallResult = { result: unknown } | Refusal;
 
 export interface Method {
-  name: string;
+  name: MethodName;
   /** Sends are what the limits, the pace and the record are about. */
   isSend: boolean;
   run(world: World, call: Call): CallResult | Promise<CallResult>;
@@ -46,7 +47,7 @@ export function methodFromName(name: string): Method | undefined {
   return byName.get(name) ?? byName.get(name.toLowerCase());
 }
 
-function plain(name: string, run: (world: World, call: Call) => CallResult): Method {
+function plain(name: MethodName, run: (world: World, call: Call) => CallResult): Method {
   return { name, isSend: false, run };
 }
 

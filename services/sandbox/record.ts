@@ -1,8 +1,8 @@
 import { type Chats, createChats } from "./chats.ts";
 import type { BotReport, CallbackAnswer, ChatCount, Duplicate, MessageQuery, RefusedCall, Totals } from "./control.ts";
+import { checkFields, queryFields } from "./control-fields.ts";
 import { type BusiestSecond, createBusiestSecond } from "./limits.ts";
 import { createMessages, type NewMessage, type RecordedMessage } from "./messages.ts";
-import { invalid } from "./settings.ts";
 
 const keptLogEntries = 10_000;
 const linesPerChunk = 1_000;
@@ -151,8 +151,8 @@ function totalsOf(bots: readonly BotCounts[]): Totals {
 type Messages = ReturnType<typeof createMessages>;
 
 function foundMessages(messages: Messages, query: MessageQuery): RecordedMessage[] {
+  checkFields("query", query, queryFields);
   const limit = Math.min(query.limit ?? 1_000, 100_000);
-  if (!(limit >= 0) || !((query.offset ?? 0) >= 0)) throw invalid("limit and offset are numbers from 0.", "query");
   const found: RecordedMessage[] = [];
   let toSkip = query.offset ?? 0;
   for (let i = 0; i < messages.size() && found.length < limit; i++) {

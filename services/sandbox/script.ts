@@ -1,3 +1,5 @@
+import { answerFields, checkFields, ruleFields } from "./control-fields.ts";
+import { methodNames } from "./method-names.ts";
 import {
   type ErrorName,
   errorNames,
@@ -24,6 +26,8 @@ export type Answer =
   | { cut: true; accepted?: boolean };
 
 const ANSWER_KINDS = ["error", "words", "http", "latencyMs", "hang", "cut"] as const;
+
+export type AnswerKind = (typeof ANSWER_KINDS)[number];
 
 /** Answers for the calls that match every condition that is given. */
 export interface Rule {
@@ -165,9 +169,12 @@ function refusalOf(answer: Answer): Refusal | undefined {
 }
 
 function checkRule(rule: Rule): void {
-  const answer: Record<string, unknown> | undefined = rule?.answer;
+  checkFields("rule", rule, ruleFields);
+  checkMethod(rule.method);
+  const answer: Record<string, unknown> | undefined = rule.answer;
   const kinds = ANSWER_KINDS.filter((kind) => answer?.[kind] !== undefined);
   if (!answer || kinds.length !== 1) throw invalid(`An answer is one of ${ANSWER_KINDS.join(", ")}.`, "answer");
+  checkFields("answer", answer, answerFields[kinds[0]!]);
   if (kinds[0] === "error") checkError(answer);
   if (kinds[0] === "words") checkStatuses(answer, ["code", "status"]);
   if (kinds[0] === "http") checkStatuses(answer, ["http"]);
@@ -180,6 +187,13 @@ function checkRule(rule: Rule): void {
   if (rule.probability !== undefined && !(rule.probability >= 0 && rule.probability <= 1)) {
     throw invalid("probability is from 0 to 1.", "probability");
   }
+}
+
+/** One that nobody calls would never match. */
+function checkMethod(method: string | undefined): void {
+  if (method === undefined || method === "*") return;
+  if (methodNames.some((name) => name.toLowerCase() === method.toLowerCase())) return;
+  throw invalid(`There is no method of that name; there are ${methodNames.join(", ")}, and * for all.`, "rule.method");
 }
 
 function checkError(answer: Record<string, unknown>): void {

@@ -81,6 +81,91 @@ describe("the controls over HTTP", () => {
     expect(await get("chatsOver")).toEqual({ error: "count is missing." });
   });
 
+  /** Names that a call does not take, and values that would be read as something else. */
+  const strange: [string, unknown][] = [
+    ["messages", { chat: 5 }],
+    ["messages", { query: { chats: 5 } }],
+    ["messages", { query: { chat: "5" } }],
+    ["messages", { query: { bot: 1.5 } }],
+    ["messages", { query: { newest: "true" } }],
+    ["messages", { query: [{ chat: 5 }] }],
+    ["messages", { query: null }],
+    ["messages", [{ chat: 5 }]],
+    ["duplicates", { bots: 1 }],
+    ["duplicates", { bot: null }],
+    ["refusals", { chat: 5 }],
+    ["callbackAnswers", { query: { bot: 1 } }],
+    ["chatsOver", { count: 1, chat: 5 }],
+    ["totals", { bot: 1 }],
+    ["bots", { bot: 1 }],
+    ["bot", { bot: 1, chat: 5 }],
+    ["settings", { botPerSecond: 1 }],
+    ["configure", { botPerSecond: 1 }],
+    ["configure", { change: { botsPerSecond: 1 } }],
+    ["configure", { change: [] }],
+    ["unscript", { id: null }],
+    ["unscript", { ids: [1] }],
+    ["rules", { bot: 1 }],
+    ["clear", { bot: 1 }],
+    ["putBot", { token: tokenOf(4), username: "four_bot" }],
+    ["putBot", { token: tokenOf(4), options: { name: "four_bot" } }],
+    ["putBot", { token: tokenOf(4), options: { paid: "yes" } }],
+    ["putBot", { token: 4 }],
+    ["revokeToken", { token: tokenOf(4), bot: 4 }],
+    ["expireFiles", { bot: 4, ref: "x" }],
+    ["block", { bot: 4, chat: 5, chats: [6] }],
+    ["tap", { bot: 4, chat: 5, data: "x", message: 7 }],
+    ["tap", { bot: 4, chat: 5, data: { a: 1 } }],
+    ["deliver", { bot: 4, update: [] }],
+    ["listen", { on: 1 }],
+    ["listen", { on: "no" }],
+    ["script", { answer: { error: "blocked" } }],
+    ...[
+      { answer: { error: "blocked" }, chats: [5] },
+      { answer: { error: "blocked" }, chat: "5" },
+      { answer: { error: "blocked" }, chat: [] },
+      { answer: { error: "blocked" }, bot: "1" },
+      { answer: { error: "blocked" }, method: "sendMesage" },
+      { answer: { error: "blocked" }, seed: "x" },
+      { answer: { error: "blocked" }, time: 1 },
+      { answer: { error: "blocked", retryAfter: 3 } },
+      { answer: { error: "retry_after", retryAfterSeconds: -1 } },
+      { answer: { hang: true, latency: 5 } },
+      { answer: { hang: false } },
+      { answer: { cut: true, accepted: "no" } },
+      { answer: { words: 5 } },
+      { answer: { http: 502, headers: {} } },
+      { answer: { latencyMs: 5, accepted: true } },
+    ].map((rule): [string, unknown] => ["script", { rule }]),
+  ];
+  test("refuse every name that they do not take, and every value that would mean something else", async () => {
+    await using world = await setup();
+    const before = [await world.control.settings(), await world.control.rules()];
+    for (const [name, given] of strange) {
+      const reply = await fetch(`${world.sandbox.controlUrl}/_sandbox/${name}`, {
+        method: "POST",
+        body: JSON.stringify(given),
+      });
+      const { error } = (await reply.json()) as { error: string };
+      expect({ name, given, status: reply.status, said: error.length > 10 }).toMatchObject({ status: 400, said: true });
+    }
+    expect([await world.control.settings(), await world.control.rules()]).toEqual(before);
+    await world.api().sendMessage(1, "the Bot API listens still");
+  });
+
+  test("refuse the same in a query, and say where a filter stands", async () => {
+    await using world = await setup();
+    const get = (path: string, init?: RequestInit) => fetch(`${world.sandbox.controlUrl}/_sandbox/${path}`, init);
+    for (const path of ["messages?chat=5", "export.jsonl?chat=5", "address?x=1", "bot?bot=1&bot=2", "bot?bot="]) {
+      expect([path, (await get(path)).status]).toEqual([path, 400]);
+    }
+    expect(await (await get("messages?chat=5")).json()).toEqual({
+      error: 'messages does not know chat: it takes query. A filter stands in query, like {"query":{"chat":5}}.',
+    });
+    expect((await get("messages?query=%7B%7D", { method: "POST", body: "{}" })).status).toBe(400);
+    expect((await get("totals", { method: "DELETE" })).status).toBe(405);
+  });
+
   test("answer 404 and 409 where there is nothing to do", async () => {
     await using world = await setup();
     expect((await fetch(`${world.sandbox.url}/_sandbox/nothing`)).status).toBe(404);

@@ -57,7 +57,7 @@ describe("the record", () => {
     for (let chat = 1; chat <= 10; chat++) accept(1, chat);
     expect(record.messages({ offset: 3, limit: 2 }).map(({ chat }) => chat)).toEqual([4, 5]);
     expect(record.messages({ newest: true, limit: 2 }).map(({ chat }) => chat)).toEqual([10, 9]);
-    expect(() => record.messages({ limit: -1 })).toThrow("limit and offset");
+    expect(() => record.messages({ limit: -1 })).toThrow("query.limit is a whole number from 0");
   });
 
   test("exports JSON lines", async () => {
