@@ -88,11 +88,15 @@ async function tryOnce(options: QueueOptions): Promise<{ connection: NatsConnect
  * The client gives up a connection that stood when the server refuses it twice. A process without one would do nothing, and
  * look well: it drains, and starts again with what its variables and files say then.
  */
-export function drainWhenLost(connection: NatsConnection, log: Logger): void {
+export function drainWhenLost(
+  connection: NatsConnection,
+  log: Logger,
+  drain: () => void = () => process.kill(process.pid, "SIGTERM"),
+): void {
   void connection.closed().then((error) => {
     if (!error) return;
     log.fatal({ err: error }, "NATS lets us in no more; this process drains, to be started again");
-    process.kill(process.pid, "SIGTERM");
+    drain();
   });
 }
 

@@ -8,8 +8,9 @@ import { findNatsServer } from "#services/embedded/nats-server.ts";
 import { freePort } from "#services/embedded/ports.ts";
 import { startServerProcess } from "#services/embedded/server-process.ts";
 import { ConfigError, readConfig } from "#services/platform/config.ts";
-import { connectQueue } from "#services/queue/connection.ts";
+import { connectQueue, drainWhenLost } from "#services/queue/connection.ts";
 import { natsVariables, queueAccessOf, wrongWithQueue } from "#services/queue/variables.ts";
+import { captureLog } from "#test/platform/captured-log.ts";
 import { createAuthority, type Issued, type TestAuthority } from "#test/support/certificates.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { temporaryFolder } from "#test/support/folder.ts";
@@ -34,7 +35,11 @@ async function startServer(rules: string) {
   const config = write("nats.conf", `listen: "127.0.0.1:${port}"\n${rules}\n`);
   const server = startServerProcess([binary, "-c", config], { logPath, orphanSignal: "SIGKILL" });
   await eventually(async () => (await Bun.file(logPath).text()).includes("Server is ready"));
-  return { port, [Symbol.asyncDispose]: () => server.stop("SIGKILL", 0) };
+  const setRules = (changed: string) => {
+    writeFileSync(config, `listen: "127.0.0.1:${port}"\n${changed}\n`);
+    process.kill(server.pid, "SIGHUP");
+  };
+  return { port, setRules, [Symbol.asyncDispose]: () => server.stop("SIGKILL", 0) };
 }
 
 function configOf(env: Record<string, string>) {
@@ -129,6 +134,26 @@ describe("a nats-server that demands", () => {
     await connection.reconnect();
     await eventually(async () => (await connection.rtt()) >= 0);
     await connection.close();
+  });
+});
+
+describe("drainWhenLost", () => {
+  test("drains a process that a running server lets in no more, and not one that closes by itself", async () => {
+    const rules = (password: string) => `authorization { user: leadcast, password: "${password}" }`;
+    await using server = await startServer(rules("before"));
+    const config = configOf({ NATS_URL: `127.0.0.1:${server.port}`, NATS_USER: "leadcast", NATS_PASSWORD: "before" });
+    const open = () => connectQueue({ url: config.NATS_URL, name: "test", access: queueAccessOf(config) });
+    const [kept, closed] = [await open(), await open()];
+    const captured = captureLog();
+    const drained: string[] = [];
+    drainWhenLost(kept, captured.log, () => drained.push("kept"));
+    drainWhenLost(closed, captured.log, () => drained.push("closed"));
+    await closed.close();
+    server.setRules(rules("after"));
+    await eventually(() => drained.length > 0);
+    expect(drained).toEqual(["kept"]);
+    expect(captured.text()).toContain("NATS lets us in no more");
+    expect(captured.text()).not.toContain("before");
   });
 });
 
