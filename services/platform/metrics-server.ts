@@ -1,8 +1,11 @@
 /** Metrics and health at a port of their own: whoever may scrape them need not reach what the process serves. */
-import type { Server } from "bun";
 import { listenError } from "./address.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import { createReadiness } from "./readiness.ts";
+import type { Handler, HttpResponse } from "./transport/exchange.ts";
+import { type Listener, openListener } from "./transport/listener.ts";
+import { pathOf } from "./transport/target.ts";
 
 export interface MetricsServerOptions {
   host: string;
@@ -24,28 +27,28 @@ export interface MetricsServer {
 
 const distance = 1_000;
 const maxPort = 65_535;
-const maxRequestBytes = 4 * 1024;
+const limits = { bodyBytes: 4 * 1024 };
 
 /**
  * GET /metrics and GET /healthz, in cleartext.
  *
  * @throws ConfigError or StartError with one sentence where a port that was asked for cannot be opened.
  */
-export function startMetricsServer(options: MetricsServerOptions): MetricsServer {
+export async function startMetricsServer(options: MetricsServerOptions): Promise<MetricsServer> {
   const { host, port, mainPort, process, log } = options;
   const variable = `${process}_METRICS`;
-  if (port !== undefined) return wrap(listen(options, port, variable));
+  if (port !== undefined) return wrap(await listen(options, port, variable));
   const usual = usualMetricsPort(mainPort);
   try {
-    return wrap(listen(options, usual, variable));
+    return wrap(await listen(options, usual, variable));
   } catch (error) {
     if ((error as Error).name !== "StartError") throw error;
-    const server = wrap(listen(options, 0, variable));
+    const listener = await listen(options, 0, variable);
     log.warn(
-      { usual, port: server.port, host },
+      { usual, port: listener.port, host },
       `the usual port of metrics is taken; set ${variable}_PORT to choose one`,
     );
-    return server;
+    return wrap(listener);
   }
 }
 
@@ -53,39 +56,35 @@ export function usualMetricsPort(mainPort: number): number {
   return mainPort + distance > maxPort ? mainPort - distance : mainPort + distance;
 }
 
-function wrap(server: Server<undefined>): MetricsServer {
-  return { port: server.port!, stop: () => server.stop(true) };
+function wrap(listener: Listener): MetricsServer {
+  return { port: listener.port, stop: async () => listener.destroy() };
 }
 
-function listen(options: MetricsServerOptions, port: number, variable: string): Server<undefined> {
-  const { host } = options;
+async function listen(options: MetricsServerOptions, port: number, variable: string): Promise<Listener> {
+  const { host, log } = options;
   try {
-    return Bun.serve({
-      hostname: host,
-      port,
-      maxRequestBodySize: maxRequestBytes,
-      routes: { "/metrics": answers(() => metricsReply(options)), "/healthz": answers(() => healthReply(options)) },
-      fetch: () => new Response("There is nothing at this path.\n", { status: 404 }),
-      error: (error) => {
-        options.log.error({ err: error }, "metrics could not be told");
-        return new Response("Something went wrong on our side.\n", { status: 500 });
-      },
-    });
+    return await openListener({ host, port, log, limits, handler: createHandler(options) });
   } catch (error) {
-    throw listenError(error, { host, port, variable });
+    throw listenError(error instanceof Error && error.cause !== undefined ? error.cause : error, {
+      host,
+      port,
+      variable,
+    });
   }
 }
 
-/** Bun answers HEAD as it answers GET, without the body. */
-function answers(reply: () => Promise<Response>) {
-  return { GET: reply, HEAD: reply };
+function createHandler({ metrics, isReady, log }: MetricsServerOptions): Handler {
+  const readiness = createReadiness({ check: isReady, log });
+  return async ({ method, target }) => {
+    const path = pathOf(target);
+    if (method !== "GET" && method !== "HEAD") return reply(405, "text/plain", "Use GET.\n");
+    if (path === "/metrics") return reply(200, metrics.contentType, await metrics.text());
+    if (path !== "/healthz") return reply(404, "text/plain", "There is nothing at this path.\n");
+    const ready = await readiness.isReady();
+    return reply(ready ? 200 : 503, "application/json", JSON.stringify({ ready }));
+  };
 }
 
-async function metricsReply({ metrics }: MetricsServerOptions): Promise<Response> {
-  return new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } });
-}
-
-async function healthReply({ isReady }: MetricsServerOptions): Promise<Response> {
-  const ready = await isReady().catch(() => false);
-  return Response.json({ ready }, { status: ready ? 200 : 503 });
+function reply(status: number, contentType: string, text: string): HttpResponse {
+  return { status, header: new Headers({ "content-type": contentType }), body: new TextEncoder().encode(text) };
 }

@@ -56,7 +56,7 @@ export async function openPorts(
     isReady,
     log,
   };
-  const scraped = startMetricsServer(place);
+  const scraped = await startMetricsServer(place);
   closeMetrics = () => scraped.stop();
   announce({
     port: server.port,

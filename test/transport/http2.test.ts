@@ -72,7 +72,7 @@ describe("HTTP/2 at the port of an RPC server", () => {
   });
 
   test("is refused where only HTTP/1 is spoken", async () => {
-    for (const name of ["gateway", "sandbox", "sandbox control"] as const) {
+    for (const name of ["gateway", "sandbox", "sandbox control", "metrics"] as const) {
       await using raw = await openRawSocket(ports[name].port);
       raw.write(preface);
       expect((await raw.closed()).toString()).toStartWith("HTTP/1.1 400 ");

@@ -8,7 +8,7 @@ import { createRpcTransport } from "#services/platform/rpc-client.ts";
 import { createTestDatabase } from "#test/support/postgres.ts";
 import { type ServiceProcess, startService } from "#test/support/service-process.ts";
 
-export const portNames = ["gateway", "rpc", "sandbox", "sandbox control"] as const;
+export const portNames = ["gateway", "rpc", "sandbox", "sandbox control", "metrics"] as const;
 export type PortName = (typeof portNames)[number];
 
 export interface Port {
@@ -36,6 +36,7 @@ export async function startPorts(): Promise<Ports> {
   const account = await startService("services/account/main.ts", {
     DATABASE_URL: database.url,
     ACCOUNT_PORT: "0",
+    ACCOUNT_METRICS_PORT: "0",
     RPC_TOKENS: rpcTokens,
   });
   const session = await createSession(`http://127.0.0.1:${account.port}`);
@@ -43,6 +44,7 @@ export async function startPorts(): Promise<Ports> {
   const [gateway, sandbox] = await Promise.all([
     startService("gateway/main.ts", {
       GATEWAY_PORT: "0",
+      GATEWAY_METRICS_PORT: "0",
       RPC_TOKENS: rpcTokens,
       ACCOUNT_URL: `http://127.0.0.1:${account.port}`,
       CAMPAIGN_URL: nowhere,
@@ -65,6 +67,11 @@ export async function startPorts(): Promise<Ports> {
     },
     sandbox: { ...portOf(sandbox, sandbox.port, askSandbox), goodPath: "/", authorization: "Bearer none" },
     "sandbox control": { ...portOf(sandbox, controlPort, askControl), goodPath: "/", authorization: "Bearer none" },
+    metrics: {
+      ...portOf(account, metricsPort(account), askMetrics),
+      goodPath: "/metrics",
+      authorization: "Bearer none",
+    },
     [Symbol.asyncDispose]: async () => {
       const exitCodes = await Promise.all(processes.map((process) => process.stop()));
       await database.drop();
@@ -83,6 +90,10 @@ function startSandbox(): Promise<ServiceProcess> {
 
 function controlUrl(sandbox: ServiceProcess): string {
   return /controls that stay open at (\S+)/.exec(sandbox.output())![1]!;
+}
+
+function metricsPort(service: ServiceProcess): number {
+  return Number(/"metrics":"http:\/\/127\.0\.0\.1:(\d+)\/metrics"/.exec(service.output())![1]);
 }
 
 function portOf(
@@ -146,6 +157,10 @@ async function askAccount(url: string, session: string): Promise<void> {
     body: JSON.stringify({ token: session }),
   });
   expect(await reply.json()).toMatchObject({ accountId: expect.any(String) });
+}
+
+async function askMetrics(url: string): Promise<void> {
+  expect(await (await fetch(`${url}/metrics`)).text()).toStartWith("# HELP");
 }
 
 async function askSandbox(url: string): Promise<void> {

@@ -26,6 +26,7 @@ const paths: Readonly<Record<PortName, readonly string[]>> = {
     "/grpc.health.v1.Health/Check?connect=v1&encoding=json&message=%7B%7D",
   ],
   sandbox: ["/", "/bot7010001:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/getMe", "/_sandbox/address", "/nothing"],
+  metrics: ["/metrics", "/healthz", "/api/metrics", "/", "//metrics"],
   "sandbox control": ["/", "/_sandbox/address", "/_sandbox/nothing", "/nothing"],
 };
 
