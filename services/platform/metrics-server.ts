@@ -77,9 +77,9 @@ function createHandler({ metrics, isReady, log }: MetricsServerOptions): Handler
   const readiness = createReadiness({ check: isReady, log });
   return async ({ method, target }) => {
     const path = pathOf(target);
-    if (method !== "GET" && method !== "HEAD") return reply(405, "text/plain", "Use GET.\n");
-    if (path === "/metrics") return reply(200, metrics.contentType, await metrics.text());
-    if (path !== "/healthz") return reply(404, "text/plain", "There is nothing at this path.\n");
+    const isRead = method === "GET" || method === "HEAD";
+    if (isRead && path === "/metrics") return reply(200, metrics.contentType, await metrics.text());
+    if (!isRead || path !== "/healthz") return reply(404, "text/plain", "There is nothing at this path.\n");
     const ready = await readiness.isReady();
     return reply(ready ? 200 : 503, "application/json", JSON.stringify({ ready }));
   };
