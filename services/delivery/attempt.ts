@@ -14,7 +14,7 @@ import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import type { Lane } from "./lane.ts";
 import { composeMessage, type OutgoingMessage } from "./message.ts";
-import type { Outcome } from "./outcome.ts";
+import { type Outcome, outcomeOf } from "./outcome.ts";
 import type { Place } from "./pacer.ts";
 import type { Attachment, BotApi } from "./telegram.ts";
 import type { TokenChecks } from "./token-checks.ts";
@@ -128,13 +128,12 @@ function delivery(lane: Lane, token: string, message: OutgoingMessage, wire: Wir
         lane.pacer.wrote(place, wire.writtenAtMs);
       },
     });
+    // What the answer says stands, whatever fails while more is asked about it.
+    wire.outcome = obstacle === undefined ? outcomeOf(reply) : { outcome: "postponed", reason: obstacle };
     wire.inDoubt = false;
     killPoint("request.after");
     if (reply.answer === "fault") options.onError(new Error(`A request could not be made: ${reply.message}`));
-    wire.outcome =
-      obstacle === undefined
-        ? await options.tokenChecks.confirm(token, reply)
-        : { outcome: "postponed", reason: obstacle };
+    if (obstacle === undefined) wire.outcome = await options.tokenChecks.confirm(token, reply);
     if (wire.outcome.outcome === "sent") lane.noteLatency(clock.monotonicMs() - startedAt);
     return wire.outcome;
   };

@@ -30,7 +30,7 @@ export interface Connections {
 }
 
 export interface ConnectionsOptions {
-  /** Trusted besides what the system trusts: for tests with a certificate of their own. */
+  /** For TLS; a `ca` in it is trusted instead of what the system trusts. */
   tls?: TLSOptions;
 }
 
