@@ -1,4 +1,4 @@
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { TransactionSql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/ledger/counters.ts";
 import { passGates } from "#services/ledger/gate.ts";
@@ -7,6 +7,7 @@ import { notYours } from "#services/platform/domain-error.ts";
 import { takeCampaignLock } from "./campaign-lock.ts";
 import { clearMessageIds, deleteLeadRow, selectWaitingBroadcasts, updateLeadToDropped } from "./erasure-store.ts";
 import { type LeadRef, selectCampaignOfLead } from "./lead-store.ts";
+import { type PeopleContext, rememberErased } from "./opt-out.ts";
 
 /**
  * Erases a person: the lead's row, and what its sends say of it. Sends keep the bare id and their state, so that counters
@@ -14,13 +15,14 @@ import { type LeadRef, selectCampaignOfLead } from "./lead-store.ts";
  *
  * A broadcast that is being started, paused or ended at this moment has its gate shut, and its row stays queued: the claim
  * drops a send whose lead is gone, for the same reason. Locks come in the order of the life cycle: gates, then the
- * campaign, the sends, their counters, and the lead last, as in settle. What was known of its chat goes when no other lead has it.
+ * campaign, the sends, their counters, and the lead last, as in settle. What was known of its chat goes when no other lead
+ * has it; an opt-out stays, as a hash, and so does the id, which the ledger still names.
  */
-export async function deleteLead(sql: Sql, ref: LeadRef): Promise<void> {
-  await retryCollisions(() => sql.begin((tx) => eraseInTransaction(tx, ref)));
+export async function deleteLead(context: PeopleContext, ref: LeadRef): Promise<void> {
+  await retryCollisions(() => context.sql.begin((tx) => eraseInTransaction(tx, context, ref)));
 }
 
-async function eraseInTransaction(tx: TransactionSql, ref: LeadRef): Promise<void> {
+async function eraseInTransaction(tx: TransactionSql, context: PeopleContext, ref: LeadRef): Promise<void> {
   const waiting = await selectWaitingBroadcasts(tx, ref);
   const open = waiting.length === 0 ? new Set<number>() : await passGates(tx, waiting);
   const campaign = await selectCampaignOfLead(tx, ref);
@@ -38,4 +40,5 @@ async function eraseInTransaction(tx: TransactionSql, ref: LeadRef): Promise<voi
   // Another call may have erased it before we had the lock.
   if (erased === undefined) throw notYours("lead");
   await forgetChat(tx, erased);
+  await rememberErased(tx, context, erased);
 }

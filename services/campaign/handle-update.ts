@@ -1,12 +1,12 @@
 import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
 import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import type { SecretBox } from "#services/platform/secrets.ts";
-import { callbackAnswer, readUpdate, type UpdateEvent } from "./update.ts";
-import { selectUpdateBot, updateChatOptedOut } from "./update-store.ts";
+import { isSameBot, optOutChat, type PeopleContext } from "./opt-out.ts";
+import { selectTapTarget } from "./opt-out-store.ts";
+import { callbackAnswer, DEAD_BUTTON_TEXT, readUpdate, UNSUBSCRIBED_TEXT, type UpdateEvent } from "./update.ts";
+import { selectUpdateBot, type UpdateBot } from "./update-store.ts";
 import { isWebhookSecret } from "./webhook-secret.ts";
 
 export interface UpdateInput {
@@ -26,27 +26,26 @@ export interface UpdateInput {
  * @returns JSON of the Bot API call that answers the update; empty for none.
  */
 export async function handleUpdate(
-  { sql, secretBox }: { sql: Sql; secretBox: SecretBox },
+  context: PeopleContext,
   { botId, updateJson, webhookSecret }: UpdateInput,
 ): Promise<string> {
+  const { sql, secretBox } = context;
   const verified = webhookSecret === undefined || (await isWebhookSecret(sql, secretBox, botId, webhookSecret));
   const bot = verified ? await selectUpdateBot(sql, botId) : undefined;
   if (bot === undefined) throw notYours("bot");
-  return await applyEvent(sql, bot.botIds, readUpdate(updateJson));
+  return await applyEvent(context, bot, readUpdate(updateJson));
 }
 
-async function applyEvent(sql: Sql, botIds: number[], event: UpdateEvent): Promise<string> {
+async function applyEvent(context: PeopleContext, bot: UpdateBot, event: UpdateEvent): Promise<string> {
   switch (event.kind) {
-    case "unsubscribe": {
-      const { callbackId, campaignId, chatId } = event;
-      const confirmed = await optOut(sql, { botIds, campaignId, chatId });
-      return callbackAnswer(callbackId, { confirmed });
-    }
+    case "unsubscribe":
+      return callbackAnswer(event.callbackId, await unsubscribe(context, bot, event));
+    case "deadButton":
     case "otherButton":
       noteChange({ changes: 0 });
-      return callbackAnswer(event.callbackId, { confirmed: false });
+      return callbackAnswer(event.callbackId, event.kind === "deadButton" ? DEAD_BUTTON_TEXT : undefined);
     case "reachability":
-      await retryCollisions(() => applyFact(sql, factOf(event, botIds)));
+      await retryCollisions(() => applyFact(context.sql, factOf(event, bot.botIds)));
       return "";
     case "none":
       noteChange({ changes: 0 });
@@ -64,11 +63,22 @@ function factOf(event: Extract<UpdateEvent, { kind: "reachability" }>, botIds: n
   return { botIds, chatId, unreachable, atUs: atSeconds * 1_000_000, updateId };
 }
 
-/** @returns false if the button was not one of ours. */
-async function optOut(sql: Sql, tap: { botIds: number[]; campaignId: number; chatId: number }): Promise<boolean> {
-  return (await sql.begin(async (tx) => {
-    const changes = await updateChatOptedOut(tx, tap);
-    noteChange({ object: { kind: "campaign", id: String(tap.campaignId) }, changes: changes ?? 0 });
-    return changes !== undefined;
-  })) as boolean;
+/** @returns what the person reads: that it has worked, or what does where the campaign is not this bot's. */
+async function unsubscribe(
+  context: PeopleContext,
+  { id }: UpdateBot,
+  { campaignId, chatId }: { campaignId: number; chatId: number },
+): Promise<string> {
+  const target = await selectTapTarget(context.sql, id, campaignId);
+  if (target === undefined || !isSameBot(context.secretBox, target)) {
+    noteChange({ changes: 0 });
+    return DEAD_BUTTON_TEXT;
+  }
+  await retryCollisions(() =>
+    context.sql.begin(async (tx) => {
+      const changed = await optOutChat(tx, context, target.of, { campaignId, chatId });
+      noteChange({ object: { kind: "campaign", id: String(campaignId) }, changes: changed ? 1 : 0 });
+    }),
+  );
+  return UNSUBSCRIBED_TEXT;
 }

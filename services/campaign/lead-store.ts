@@ -127,14 +127,26 @@ export async function leadExists(tx: TransactionSql, leadId: number): Promise<bo
   return rows.length > 0;
 }
 
-/**
- * A campaign has one lead per chat, so the lead's row stands for campaign and chat.
- * @returns whether that has changed anything; undefined if there is no such lead.
- */
-export async function updateOptedOut(tx: TransactionSql, { accountId, leadId }: LeadRef): Promise<boolean | undefined> {
-  const [row] = await tx<{ changed: boolean }[]>`
+/** A campaign has one lead per chat, so the lead's row stands for campaign and chat. Undefined if there is no such lead. */
+export async function updateOptedOut(
+  tx: TransactionSql,
+  { accountId, leadId }: LeadRef,
+): Promise<{ changed: boolean; campaignId: number; botId: number; chatId: number } | undefined> {
+  const [row] = await tx<{ changed: boolean; campaignId: number; botId: number; chatId: number }[]>`
     UPDATE lead l SET opted_out = true FROM campaign c
     WHERE l.id = ${leadId} AND c.id = l.campaign_id AND c.account_id = ${accountId}
-    RETURNING NOT old.opted_out AS changed`;
-  return row?.changed;
+    RETURNING NOT old.opted_out AS changed, l.campaign_id AS "campaignId", l.bot_id AS "botId", l.chat_id AS "chatId"`;
+  return row;
+}
+
+/** Held until the transaction ends. */
+export async function lockLead(
+  tx: TransactionSql,
+  { accountId, leadId }: LeadRef,
+): Promise<{ optedOut: boolean; campaignId: number; botId: number; chatId: number } | undefined> {
+  const [row] = await tx<{ optedOut: boolean; campaignId: number; botId: number; chatId: number }[]>`
+    SELECT l.opted_out AS "optedOut", l.campaign_id AS "campaignId", l.bot_id AS "botId", l.chat_id AS "chatId"
+    FROM lead l JOIN campaign c ON c.id = l.campaign_id
+    WHERE l.id = ${leadId} AND c.account_id = ${accountId} FOR NO KEY UPDATE OF l`;
+  return row;
 }

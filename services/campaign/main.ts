@@ -22,7 +22,9 @@ import { watchClientTls, watchServerTls } from "#services/platform/rpc-variables
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { ownSecret } from "#services/platform/variables.ts";
 import { readCampaignConfig } from "./config.ts";
+import { openOptOutMemory } from "./opt-out-memory.ts";
 import { readNumbers } from "./read-numbers.ts";
+import { rememberOptOuts } from "./remember-opt-outs.ts";
 import { createCampaignRoutes, paidMethods, uploadMethods } from "./routes.ts";
 import { StartTasks } from "./start-tasks.ts";
 import { sealPlainSecrets } from "./webhook-secret.ts";
@@ -57,17 +59,24 @@ await runProcess({
     });
     onStop("database", close);
     const secretBox = createSecretBox(config.SECRET_KEYS);
+    // First: with keys that do not open what is there nothing may be sealed.
+    const memory = await openOptOutMemory(sql, secretBox);
     await sealPlainSecrets(sql, secretBox);
     const auditor = createAuditor({ sql, clock: systemClock, log });
     onStop("audit log", auditor.flush);
-    const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
+    const tasks = new StartTasks({
+      // Opt-outs are remembered under numbers.
+      tasks: [() => readNumbers({ sql, secretBox, log }), () => rememberOptOuts({ sql, secretBox, memory, log })],
+      clock: systemClock,
+      log,
+    });
     const server = createRpcServer({
       service,
       host: config.CAMPAIGN_HOST,
       port: config.CAMPAIGN_PORT,
       tls,
       limits: config.CONNECTION_LIMITS,
-      routes: createCampaignRoutes({ sql, db, secretBox, delivery, onUnread: () => tasks.wake() }),
+      routes: createCampaignRoutes({ sql, db, secretBox, memory, delivery, onUnread: () => tasks.wake() }),
       services: [CampaignService],
       tokens: config.RPC_TOKENS,
       load: rpcLoadFrom(config),

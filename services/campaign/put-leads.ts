@@ -18,6 +18,7 @@ import {
   upsertLeads,
   type WrittenLead,
 } from "./lead-store.ts";
+import { type PeopleContext, recallPeople } from "./opt-out.ts";
 
 export interface PutLeadsInput {
   accountId: number;
@@ -34,11 +35,12 @@ export interface PutLeadsInput {
  *
  * @returns the leads' ids in the order of the input.
  */
-export async function putLeads(sql: Sql, input: PutLeadsInput): Promise<number[]> {
+export async function putLeads(context: PeopleContext, input: PutLeadsInput): Promise<number[]> {
+  const { sql } = context;
   await keepSequenceAhead(sql, "lead", Math.max(...input.leads.map((lead) => lead.id)));
   const { ids, botId, newChats } = await retryCollisions(async () => {
     try {
-      return await sql.begin((tx) => putInTransaction(tx, input));
+      return await sql.begin((tx) => putInTransaction(tx, context, input));
     } catch (error) {
       if (constraintOf(error) === "lead_pkey") await refuseTakenIds(sql, input);
       throw error;
@@ -56,7 +58,11 @@ interface PutLeadsResult {
   newChats: number[];
 }
 
-async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promise<PutLeadsResult> {
+async function putInTransaction(
+  tx: TransactionSql,
+  context: PeopleContext,
+  input: PutLeadsInput,
+): Promise<PutLeadsResult> {
   await shareCampaignLock(tx, input.campaignId);
   const campaign = await selectCampaignBot(tx, input.campaignId, input.accountId);
   if (campaign === undefined) throw notYours("campaign");
@@ -65,10 +71,11 @@ async function putInTransaction(tx: TransactionSql, input: PutLeadsInput): Promi
   const unchanged = input.leads.filter(({ chatId }) => !written.has(chatId)).map(({ chatId }) => chatId);
   for (const { id, chatId } of await selectLeadIds(tx, campaign.id, unchanged)) idsByChat.set(chatId, id);
   const ids = matchIds(input.leads, idsByChat);
+  const made = [...written.values()].filter(({ created }) => created);
+  await recallPeople(tx, context, campaign, input.leads, made);
   if (input.scheduleFollowUps) await scheduleFollowUps(tx, campaign, entriesOf(input.leads, written));
   noteChange({ changes: written.size, counted: true });
-  const newChats = [...written.values()].filter(({ created }) => created).map(({ chatId }) => chatId);
-  return { ids, botId: campaign.botId, newChats };
+  return { ids, botId: campaign.botId, newChats: made.map(({ chatId }) => chatId) };
 }
 
 /** A lead that has entered its status stands as the input says. */

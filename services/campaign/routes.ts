@@ -1,10 +1,12 @@
 import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Client, ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import {
   CampaignService,
   HandleUpdateResponseSchema,
   ListBlocksResponseSchema,
   ListCampaignsResponseSchema,
+  OptOutLeadResponseSchema,
   PutBotResponseSchema,
   PutCampaignResponseSchema,
   PutLeadsResponseSchema,
@@ -21,7 +23,7 @@ import { retryCollisions } from "#services/database/retry.ts";
 import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
 import { SendReason } from "#services/ledger/send.ts";
 import { uploadMedia } from "#services/media/media.ts";
-import { notYours } from "#services/platform/domain-error.ts";
+import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { FairTurns } from "#services/platform/fair-turns.ts";
 import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc-time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
@@ -31,7 +33,7 @@ import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";
 import { deleteLead } from "./delete-lead.ts";
 import { handleUpdate } from "./handle-update.ts";
-import { selectNowUs, updateOptedOut } from "./lead-store.ts";
+import { type LeadRef, selectNowUs } from "./lead-store.ts";
 import { listCampaigns } from "./list-campaigns.ts";
 import {
   blockToMessage,
@@ -43,6 +45,8 @@ import {
   patchFromMessage,
   statusFromMessage,
 } from "./messages.ts";
+import { liftOptOut, optOutLead } from "./opt-out.ts";
+import type { OptOutMemory } from "./opt-out-memory.ts";
 import { putBot } from "./put-bot.ts";
 import { putCampaign } from "./put-campaign.ts";
 import { putLeads, setLeadStatus } from "./put-leads.ts";
@@ -55,6 +59,8 @@ export interface CampaignRoutesOptions {
   db: Drizzle;
   /** Seals and opens bots' tokens. */
   secretBox: SecretBox;
+  /** Of opt-outs. */
+  memory: OptOutMemory;
   /** The only one to call the Bot API. */
   delivery: PreviewClient & Pick<Client<typeof DeliveryService>, "setWebhook" | "checkToken">;
   /** Called where a PutBot met bots whose number is not known yet. */
@@ -139,10 +145,11 @@ function blockHandlers({ sql, db, delivery }: CampaignRoutesOptions): Handlers {
   };
 }
 
-function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
+function leadHandlers(options: CampaignRoutesOptions): Handlers {
+  const { sql, db } = options;
   return {
     putLeads: async ({ accountId, campaignId, leads, scheduleFollowUps = true }) => {
-      const ids = await putLeads(sql, {
+      const ids = await putLeads(options, {
         accountId: Number(accountId),
         campaignId: Number(campaignId),
         leads: leadsFromMessages(leads, await selectNowUs(sql)),
@@ -160,13 +167,10 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       });
       return create(SetLeadStatusResponseSchema, { changed });
     },
-    optOutLead: async ({ accountId, leadId }) => {
-      await sql.begin(async (tx) => {
-        const changed = await updateOptedOut(tx, { accountId: Number(accountId), leadId: Number(leadId) });
-        if (changed === undefined) throw notYours("lead");
-        noteChange({ changes: changed ? 1 : 0 });
-      });
-      return {};
+    optOutLead: async ({ accountId, leadId, optedOut = true, changeTime }) => {
+      const ref = { accountId: Number(accountId), leadId: Number(leadId) };
+      const standing = optedOut ? await optOut(options, ref) : await lift(options, ref, changeTime);
+      return create(OptOutLeadResponseSchema, { optedOut: standing });
     },
     setLeadReachable: async ({ accountId, botId, chatId, reachable, changeTime }) => {
       if (!(await botBelongsTo(db, Number(botId), Number(accountId)))) throw notYours("bot");
@@ -181,17 +185,46 @@ function leadHandlers({ sql, db }: CampaignRoutesOptions): Handlers {
       return create(SetLeadReachableResponseSchema, { changed });
     },
     deleteLead: async ({ accountId, leadId }) => {
-      await deleteLead(sql, { accountId: Number(accountId), leadId: Number(leadId) });
+      await deleteLead(options, { accountId: Number(accountId), leadId: Number(leadId) });
       return {};
     },
   };
 }
 
-function updateHandlers({ sql, secretBox, delivery }: CampaignRoutesOptions): Handlers {
+/** @returns whether the lead is opted out now. */
+async function optOut(options: CampaignRoutesOptions, ref: LeadRef): Promise<boolean> {
+  await retryCollisions(() =>
+    options.sql.begin(async (tx) => {
+      const changed = await optOutLead(tx, options, ref);
+      noteChange({ changes: changed ? 1 : 0 });
+    }),
+  );
+  return true;
+}
+
+/** @returns whether the lead is opted out now: a later opt-out stays. */
+async function lift(options: CampaignRoutesOptions, ref: LeadRef, at: Timestamp | undefined): Promise<boolean> {
+  const field = "change_time";
+  if (at === undefined) {
+    const message = `${field}: is required to lift an opt-out: when the person asked for it`;
+    throw new DomainError(ErrorReason.INVALID_ARGUMENT, message, { field });
+  }
+  const atUs = microsecondsFromTimestamp(at, field);
+  return (await retryCollisions(() =>
+    options.sql.begin(async (tx) => {
+      const { optedOut, changed } = await liftOptOut(tx, options, { ...ref, atUs });
+      noteChange({ changes: changed ? 1 : 0 });
+      return optedOut;
+    }),
+  )) as boolean;
+}
+
+function updateHandlers(options: CampaignRoutesOptions): Handlers {
+  const { sql, secretBox } = options;
   return {
     rotateWebhookSecret: async ({ accountId, botId }) => {
       const ref = { accountId: Number(accountId), botId: Number(botId) };
-      await rotateWebhookSecret({ sql, secretBox, delivery }, ref);
+      await rotateWebhookSecret(options, ref);
       return {};
     },
     resealSecrets: async (_, { signal }) => {
@@ -203,7 +236,7 @@ function updateHandlers({ sql, secretBox, delivery }: CampaignRoutesOptions): Ha
       });
     },
     handleUpdate: async ({ botId, updateJson, webhookSecret }) => {
-      const replyJson = await handleUpdate({ sql, secretBox }, { botId: Number(botId), updateJson, webhookSecret });
+      const replyJson = await handleUpdate(options, { botId: Number(botId), updateJson, webhookSecret });
       return create(HandleUpdateResponseSchema, { replyJson });
     },
   };

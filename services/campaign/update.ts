@@ -1,11 +1,13 @@
 /** Reads Telegram's updates. Anyone can make a bot receive nearly anything: nothing here is believed to be complete. */
-import { parseUnsubscribeData } from "#services/message/render.ts";
+import { isUnsubscribeData, parseUnsubscribeData } from "#services/message/render.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
 /** What an update means for leads. */
 export type UpdateEvent =
   /** The unsubscribe button of one of our messages was tapped. */
   | { kind: "unsubscribe"; callbackId: string; campaignId: number; chatId: number }
+  /** One of ours that says nothing we can read: of which campaign, or of whose chat. */
+  | { kind: "deadButton"; callbackId: string }
   /** Some other button: it spins until it is answered. */
   | { kind: "otherButton"; callbackId: string }
   /** A private chat has blocked the bot, or is known to be reachable. */
@@ -23,6 +25,8 @@ export interface UpdateMoment {
 
 /** What the person reads who has unsubscribed. */
 export const UNSUBSCRIBED_TEXT = "You will get no more messages.";
+/** Where the tap could not be taken for any campaign: blocking is what always ends messages. */
+export const DEAD_BUTTON_TEXT = "This button is not known any more. To get no more messages, block this bot.";
 
 /**
  * Reads one update as Telegram sent it.
@@ -66,10 +70,11 @@ function readCallback(callback: object): UpdateEvent {
   const callbackId = valueAt(callback, "id");
   if (typeof callbackId !== "string" || callbackId === "") return { kind: "none" };
   const data = valueAt(callback, "data");
-  const campaignId = typeof data === "string" ? parseUnsubscribeData(data) : undefined;
+  if (typeof data !== "string" || !isUnsubscribeData(data)) return { kind: "otherButton", callbackId };
+  const campaignId = parseUnsubscribeData(data);
   // The message can be missing when it is old; in a private chat the person's id is the chat's.
   const chatId = idAt(objectAt(objectAt(callback, "message"), "chat")) ?? idAt(objectAt(callback, "from"));
-  if (campaignId === undefined || chatId === undefined) return { kind: "otherButton", callbackId };
+  if (campaignId === undefined || chatId === undefined) return { kind: "deadButton", callbackId };
   return { kind: "unsubscribe", callbackId, campaignId, chatId };
 }
 
@@ -119,12 +124,12 @@ function valueAt(holder: object | undefined, name: string): unknown {
 
 /**
  * The Bot API call that answers a button, for the reply to the webhook request.
- * @param confirmed shows the person that the messages have ended.
+ * @param text shown to the person until they close it; without one the button just stops spinning.
  */
-export function callbackAnswer(callbackId: string, { confirmed }: { confirmed: boolean }): string {
+export function callbackAnswer(callbackId: string, text?: string): string {
   return JSON.stringify({
     method: "answerCallbackQuery",
     callback_query_id: callbackId,
-    ...(confirmed && { text: UNSUBSCRIBED_TEXT, show_alert: true }),
+    ...(text !== undefined && { text, show_alert: true }),
   });
 }

@@ -62,9 +62,14 @@ export function unsubscribeData(campaignId: number | bigint): string {
   return `${UNSUBSCRIBE_PREFIX}${campaignId}`;
 }
 
+/** Whether a button with this data was one of ours, readable or not. */
+export function isUnsubscribeData(data: string): boolean {
+  return data.startsWith(UNSUBSCRIBE_PREFIX);
+}
+
 /** The campaign's id, or undefined for data that is not ours. Anyone can send any data: the caller looks the lead up. */
 export function parseUnsubscribeData(data: string): number | undefined {
-  const digits = data.startsWith(UNSUBSCRIBE_PREFIX) ? data.slice(UNSUBSCRIBE_PREFIX.length) : "";
+  const digits = isUnsubscribeData(data) ? data.slice(UNSUBSCRIBE_PREFIX.length) : "";
   const id = /^[1-9]\d{0,15}$/.test(digits) ? Number(digits) : Number.NaN;
   return Number.isSafeInteger(id) ? id : undefined;
 }

@@ -13,6 +13,7 @@ import { type Auditor, createAuditor } from "#services/audit/refusals.ts";
 import { sendToMyself } from "#services/broadcast/previews.ts";
 import { ProgressMeter } from "#services/broadcast/progress.ts";
 import { broadcastRoutes } from "#services/broadcast/routes.ts";
+import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { createCampaignRoutes } from "#services/campaign/routes.ts";
 import { botTokenContext } from "#services/delivery/delivery.ts";
 import { deliveryRoutes } from "#services/delivery/routes.ts";
@@ -112,7 +113,14 @@ export async function setup() {
   const account = await serve(AccountService, createAccountRoutes(own));
   const campaign = await serve(
     CampaignService,
-    createCampaignRoutes({ sql, db: own.db, secretBox, delivery: deliveryOf("campaign"), onUnread: () => {} }),
+    createCampaignRoutes({
+      sql,
+      db: own.db,
+      secretBox,
+      memory: await openOptOutMemory(sql, secretBox),
+      delivery: deliveryOf("campaign"),
+      onUnread: () => {},
+    }),
   );
   const broadcast = await serve(
     BroadcastService,

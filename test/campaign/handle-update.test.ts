@@ -4,6 +4,7 @@ import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
 import { updateBroadcast } from "#services/broadcast/edit.ts";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import { insertBroadcast } from "#services/broadcast/store.ts";
+import { DEAD_BUTTON_TEXT } from "#services/campaign/update.ts";
 import { claimSends, type SendJob } from "#services/ledger/claim.ts";
 import { readCounters } from "#services/ledger/counters.ts";
 import { SendKind, SendReason, shardOf } from "#services/ledger/send.ts";
@@ -92,17 +93,19 @@ describe("a tap on the unsubscribe button", () => {
     expect(await state(otherLeadId)).toEqual({ optedOut: false, unreachable: 0 });
   });
 
-  test("through another bot changes nothing, and is answered without words", async () => {
+  test("through a bot of another account changes nothing, and says so", async () => {
     const { tap, campaignId, leadId, state } = await setup();
     const stranger = await world.customer();
 
     for (const [data, botId] of [
       [unsubscribeData(campaignId), stranger.botId],
       [unsubscribeData(999_999), undefined],
-      ["something else", undefined],
+      ["unsub:x", undefined],
     ] as const) {
-      expect(JSON.parse(await tap(data, botId))).toEqual({ method: "answerCallbackQuery", callback_query_id: "77" });
+      expect(JSON.parse(await tap(data, botId))).toMatchObject({ text: DEAD_BUTTON_TEXT, show_alert: true });
     }
+    const other = { method: "answerCallbackQuery", callback_query_id: "77" };
+    expect(JSON.parse(await tap("something else"))).toEqual(other);
     expect(await state(leadId)).toEqual({ optedOut: false, unreachable: 0 });
   });
 

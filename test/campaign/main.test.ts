@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
+import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createSecretBox } from "#services/platform/secrets.ts";
 import { insertAccount } from "#test/support/account-rows.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { reasonOf } from "#test/support/rpc-failure.ts";
@@ -59,5 +61,21 @@ describe("the campaign process", () => {
 
     expect(exitCode).not.toBe(0);
     for (const name of ["SECRET_KEYS", "RPC_TOKENS"]) expect(stderr).toContain(name);
+  });
+
+  test("does not start with keys that cannot open who has unsubscribed: nobody may be forgotten", async () => {
+    const own = await createTestDatabase();
+    await openOptOutMemory(own.sql, createSecretBox([{ id: "first", key: randomBytes(32) }]));
+
+    const { exitCode, stderr } = await runService(main, {
+      DATABASE_URL: own.url,
+      CAMPAIGN_PORT: "0",
+      RPC_TOKENS: JSON.stringify([{ name: "campaign", secret: `${secret}-of-campaign`, allow: [] }]),
+      SECRET_KEYS: `second:${randomBytes(32).toString("base64")}`,
+    });
+
+    expect(exitCode).toBe(78);
+    expect(stderr).toContain("SECRET_KEYS: the memory of opt-outs cannot be opened");
+    await own.drop();
   });
 });

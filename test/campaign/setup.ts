@@ -5,6 +5,7 @@ import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.t
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
 import { DeliveryService, TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { TOKEN_CHECK_CONTEXT } from "#services/bot/number.ts";
+import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { readNumbers } from "#services/campaign/read-numbers.ts";
 import { createCampaignRoutes, paidMethods } from "#services/campaign/routes.ts";
 import { StartTasks } from "#services/campaign/start-tasks.ts";
@@ -23,11 +24,20 @@ export const at = (seconds: number) => timestampFromMs(1_767_225_600_000 + secon
 /** The service over a database of its own, and what tests need to fill it through the front door. */
 export async function createWorld() {
   const { url, sql, database, drop } = await createTestDatabase();
-  const secretBox = createSecretBox([{ id: "test", key: randomBytes(32) }]);
+  const key = randomBytes(32);
+  const secretBox = createSecretBox([{ id: "test", key }]);
   const { asked, delivery, tokenStates } = recordingDelivery(secretBox);
+  const memory = await openOptOutMemory(sql, secretBox);
   const { log, records: logged } = captureLog();
   const tasks = new StartTasks({ tasks: [() => readNumbers({ sql, secretBox, log })], clock: systemClock, log });
-  const routes = createCampaignRoutes({ sql, db: database.db, secretBox, delivery, onUnread: () => tasks.wake() });
+  const routes = createCampaignRoutes({
+    sql,
+    db: database.db,
+    secretBox,
+    memory,
+    delivery,
+    onUnread: () => tasks.wake(),
+  });
   const client = createClient(
     CampaignService,
     createServiceTransport(routes, [paidInterceptor({ sql, methods: paidMethods })]),
@@ -63,7 +73,24 @@ export async function createWorld() {
     return (await client.putLeads({ accountId, campaignId, leads })).leadIds[0]!;
   }
 
-  return { url, sql, client, secretBox, asked, tokenStates, tasks, logged, drop, customer, bot, lead, webhookSecret };
+  const secretKeys = `test:${key.toString("base64")}`;
+  return {
+    url,
+    sql,
+    client,
+    secretBox,
+    secretKeys,
+    memory,
+    asked,
+    tokenStates,
+    tasks,
+    logged,
+    drop,
+    customer,
+    bot,
+    lead,
+    webhookSecret,
+  };
 }
 
 /** Delivery as campaign sees it: does what it is asked, and keeps what that was. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { callbackAnswer, readUpdate, type UpdateMoment } from "#services/campaign/update.ts";
+import { callbackAnswer, readUpdate, UNSUBSCRIBED_TEXT, type UpdateMoment } from "#services/campaign/update.ts";
 import { unsubscribeData } from "#services/message/render.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
@@ -24,21 +24,18 @@ describe("readUpdate", () => {
 
   test("reads any other button as one to be answered", () => {
     const event = { kind: "otherButton", callbackId: "77" } as const;
-    for (const data of [
-      undefined,
-      "",
-      "unsub:",
-      "unsub:0",
-      "unsub:-1",
-      "unsub:1e3",
-      `unsub:${2 ** 60}`,
-      12,
-      "buy:12",
-    ]) {
+    for (const data of [undefined, "", 12, "buy:12"]) expect(tap({ data, message: { chat } })).toEqual(event);
+    expect(tap({ id: 77 })).toEqual({ kind: "none" });
+  });
+
+  test("tells a button of ours that cannot be read from others: its person must not be left in the belief that it worked", () => {
+    const event = { kind: "deadButton", callbackId: "77" } as const;
+    for (const data of ["unsub:", "unsub:0", "unsub:-1", "unsub:1e3", `unsub:${2 ** 60}`]) {
       expect(tap({ data, message: { chat } })).toEqual(event);
     }
-    expect(tap({ data: unsubscribeData(12), from: {} })).toEqual(event);
-    expect(tap({ id: 77 })).toEqual({ kind: "none" });
+    for (const id of [undefined, "900", 2 ** 60, 0]) {
+      expect(tap({ data: unsubscribeData(12), from: { id } })).toEqual(event);
+    }
   });
 
   test("reads block and unblock of a private chat, and of no other", () => {
@@ -127,13 +124,13 @@ describe("readUpdate", () => {
 
 describe("callbackAnswer", () => {
   test("is a call of answerCallbackQuery, with words for who has unsubscribed", () => {
-    expect(JSON.parse(callbackAnswer('7"7', { confirmed: true }))).toEqual({
+    expect(JSON.parse(callbackAnswer('7"7', UNSUBSCRIBED_TEXT))).toEqual({
       method: "answerCallbackQuery",
       callback_query_id: '7"7',
       text: "You will get no more messages.",
       show_alert: true,
     });
-    expect(JSON.parse(callbackAnswer("77", { confirmed: false }))).toEqual({
+    expect(JSON.parse(callbackAnswer("77"))).toEqual({
       method: "answerCallbackQuery",
       callback_query_id: "77",
     });

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { randomBytes } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { MediaType } from "#gen/leadcast/campaign/v1/body_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
@@ -100,7 +99,7 @@ async function startCampaign(secret: string) {
       { name: "platform", secret, allow: ["*"] },
       { name: "campaign", secret: `${secret}-of-campaign`, allow: [] },
     ]),
-    SECRET_KEYS: `k1:${randomBytes(32).toString("base64")}`,
+    SECRET_KEYS: world.secretKeys,
   });
   return Object.assign(service, { [Symbol.asyncDispose]: async () => void (await service.stop()) });
 }

@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createClient } from "@connectrpc/connect";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { createCampaignRoutes } from "#services/campaign/routes.ts";
 import { sealPlainSecrets } from "#services/campaign/webhook-secret.ts";
 import { setWebhook } from "#services/delivery/webhooks.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
+import { freshBotToken } from "#test/support/bot-token.ts";
 import { insertAccount } from "../support/account-rows.ts";
 import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
 import { createServiceTransport } from "../support/router-transport.ts";
@@ -49,10 +51,12 @@ async function setup() {
       });
     }),
   );
-  const routes = createCampaignRoutes({ sql, db: database.database.db, secretBox, delivery, onUnread: () => {} });
+  const memory = await openOptOutMemory(sql, secretBox);
+  const { db } = database.database;
+  const routes = createCampaignRoutes({ sql, db, secretBox, memory, delivery, onUnread: () => {} });
   const client = createClient(CampaignService, createServiceTransport(routes));
   const accountId = BigInt(await insertAccount(sql));
-  const { bot } = await client.putBot({ bot: { accountId, token: `${accountId}11:token-of-a-bot` }, setWebhook: true });
+  const { bot } = await client.putBot({ bot: { accountId, token: freshBotToken() }, setWebhook: true });
   const ref = { accountId, botId: bot!.id };
   const update = JSON.stringify({ update_id: 1 });
   const counts = (webhookSecret: string) =>

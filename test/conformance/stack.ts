@@ -17,6 +17,7 @@ import { createBackground } from "#services/broadcast/background.ts";
 import { sendToMyself } from "#services/broadcast/previews.ts";
 import { ProgressMeter } from "#services/broadcast/progress.ts";
 import { broadcastRoutes, CUSTOMER_METHODS } from "#services/broadcast/routes.ts";
+import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { createCampaignRoutes, paidMethods } from "#services/campaign/routes.ts";
 import { createDatabase, type Database, type Sql } from "#services/database/client.ts";
 import { createDelivery, type DeliveryOptions } from "#services/delivery/delivery.ts";
@@ -183,6 +184,7 @@ async function assemble(options: StackOptions, stops: (() => Promise<unknown>)[]
       sql: campaign.sql,
       db: campaign.db,
       secretBox,
+      memory: await openOptOutMemory(campaign.sql, secretBox),
       delivery: deliveryFor("campaign"),
       onUnread: () => {},
     }),

@@ -59,6 +59,15 @@ beforeAll(async () => {
       future: false,
       call: (statusTime) => campaign.setLeadStatus({ accountId, leadId, status: LeadStatus.HOLD, statusTime }),
     },
+    "ListAuditEntries from_time": {
+      future: true,
+      call: (fromTime) => account.listAuditEntries({ accountId, fromTime }),
+    },
+    "ListAuditEntries to_time": { future: true, call: (toTime) => account.listAuditEntries({ accountId, toTime }) },
+    "OptOutLead change_time": {
+      future: true,
+      call: (changeTime) => campaign.optOutLead({ accountId, leadId, optedOut: false, changeTime }),
+    },
     "SetLeadReachable change_time": {
       future: true,
       call: (changeTime) =>

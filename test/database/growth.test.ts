@@ -6,9 +6,11 @@ import { afterEach, expect, test } from "bun:test";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import { selectBotsWithDue, selectBroadcastHeads, selectDueFollowUps } from "#services/broadcast/relay-store.ts";
 import type { LeadInput } from "#services/campaign/lead.ts";
+import { createOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { putLeads } from "#services/campaign/put-leads.ts";
 import { createDatabase, type Database, type Sql } from "#services/database/client.ts";
 import { inTransaction } from "#services/ledger/transaction.ts";
+import { createSecretBox } from "#services/platform/secrets.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { claimedOf, createWorld, type World } from "#test/support/world.ts";
 
@@ -59,6 +61,8 @@ async function statementsOf(world: World, id: number) {
   const jobs = await world.jobs(id);
   let next = 0;
   let chat = 1_000_000_000;
+  const secretBox = createSecretBox([{ id: "k1", key: new Uint8Array(32) }]);
+  const people = { sql, secretBox, memory: createOptOutMemory(new Uint8Array(32)) };
   return {
     heads: () => inTransaction(sql, (tx) => selectBroadcastHeads(tx, lanes, 0)),
     "due follow-ups": () => inTransaction(sql, (tx) => selectDueFollowUps(tx, lanes, 0)),
@@ -71,7 +75,7 @@ async function statementsOf(world: World, id: number) {
     "put leads": () => {
       const { accountId, campaignId } = world;
       const lead = { ...newLead, chatId: chat++ };
-      return putLeads(sql, { accountId, campaignId, leads: [lead], scheduleFollowUps: true });
+      return putLeads(people, { accountId, campaignId, leads: [lead], scheduleFollowUps: true });
     },
   };
 }
