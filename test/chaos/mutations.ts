@@ -169,6 +169,50 @@ export const MUTATIONS: Mutation[] = [
     ],
     tests: LEDGER,
   },
+  {
+    name: "an accepted send does not end a streak of refusals",
+    edits: [
+      {
+        file: "services/ledger/fault-streak.ts",
+        search: "if (stretch.at(-1)?.accepted) await",
+        replace: "if (stretch.length === 0) await",
+      },
+    ],
+    tests: ["test/ledger/fault-streak.test.ts"],
+  },
+  {
+    name: "a lead that was taken back counts towards its bot's fault again",
+    edits: [
+      {
+        file: "services/ledger/fault-streak-store.ts",
+        search: "tried: RefusalState.again }",
+        replace: "tried: RefusalState.fresh }",
+      },
+    ],
+    tests: ["test/ledger/fault-streak.test.ts"],
+  },
+  {
+    name: "leads are taken back into a run that is closed",
+    edits: [
+      {
+        file: "services/ledger/fault-streak-store.ts",
+        search: "AND (s.kind = ${SendKind.followUp} OR s.run = o.run)",
+        replace: "",
+      },
+    ],
+    tests: ["test/ledger/fault-streak.test.ts"],
+  },
+  {
+    name: "a 4xx of anybody's blames lead, body or token",
+    edits: [
+      {
+        file: "services/delivery/reply.ts",
+        search: "if (json?.ok === false) return",
+        replace: "if (json?.ok !== true && answer.status >= 400 && json) return",
+      },
+    ],
+    tests: ["test/delivery/reply.test.ts"],
+  },
 ];
 
 const CHAOS = "test/chaos";

@@ -70,4 +70,20 @@ describe("a broadcast with a photo", () => {
     expect(await stack.sandbox.control.chatsOver(1, customer.botNumber)).toEqual([]);
     expect((await stack.sandbox.control.bot(customer.botNumber)).distinctChats).toBe(10);
   });
+
+  test.each(["Bad Request: FILE_REFERENCE_EXPIRED", "Bad Request: words that nobody has published"])(
+    "uploads it once again when its file_id meets %p, and fails nobody",
+    async (words) => {
+      const { customer, run, api, id } = await setup(8);
+      await run();
+      const { control } = stack.sandbox;
+      await control.script({ bot: customer.botNumber, method: "sendPhoto", answer: { words }, times: 1 });
+      await customer.putLeads(8, { from: 8 });
+
+      await run();
+
+      expect((await control.bot(customer.botNumber)).uploads).toBe(2);
+      expect(await api.ok("GET broadcast/get", { id })).toMatchObject({ sent: 16, failed: 0 });
+    },
+  );
 });

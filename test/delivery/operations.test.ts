@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { HoldReason, ReplicaRole } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
+import { ErrorReason } from "#gen/leadcast/errors/v1/error_info_pb.ts";
 import { RestoreGuard } from "#services/delivery/restore.ts";
 import { SHARD_COUNT } from "#services/ledger/send.ts";
 import { createCustomer } from "#test/conformance/customer.ts";
@@ -7,7 +9,7 @@ import { createRestApi } from "#test/conformance/rest-api.ts";
 import { createStack, type Stack } from "#test/conformance/stack.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { eventually } from "#test/support/eventually.ts";
-import { reasonOf } from "#test/support/rpc-failure.ts";
+import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
 
 let stack: Stack;
 beforeAll(async () => {
@@ -59,6 +61,68 @@ describe("operators", () => {
     expect(await received()).toBe(0);
 
     await delivery.release({ botId: 0n });
+
+    await done();
+    expect(await received()).toBe(5);
+  });
+
+  test("are told when a 429's hold ends, which nobody lifts: what holds is shown, and nothing else", async () => {
+    const { delivery } = stack.platform;
+    const { customer, api, id, start, received } = await startedBroadcast(5);
+    const botId = BigInt(customer.botId);
+    await stack.sandbox.control.script({
+      bot: customer.botNumber,
+      answer: { error: "retry_after", retryAfterSeconds: 600 },
+      times: 1,
+    });
+    await start();
+    const lanes = async () => (await delivery.listLanes({})).lanes.filter((lane) => lane.botId === botId);
+    await eventually(async () => (await lanes()).length === 1);
+    const [limited] = await lanes();
+
+    const failure = await failureOf(delivery.release({ botId }));
+
+    expect(failure).toMatchObject({ reason: ErrorReason.WRONG_STATE });
+    expect(failure.message).toContain(timestampDate(limited!.untilTime!).toISOString());
+    expect(await lanes()).toMatchObject([{ reason: HoldReason.RATE_LIMITED }]);
+    const { waiting } = await api.ok("GET broadcast/progress", { id });
+    expect(waiting).toMatchObject([{ reason: "bot", bot: customer.botId }]);
+    expect(await received()).toBe(0);
+    // Beside it an operator's hold comes and goes, and the reply says what is left.
+    await delivery.holdBot({ botId, message: "Being looked at." });
+    expect((await lanes()).map(({ reason }) => reason)).toEqual([HoldReason.OPERATOR, HoldReason.RATE_LIMITED]);
+    const { remaining } = await delivery.release({ botId });
+    expect(remaining.map(({ reason }) => reason)).toEqual([HoldReason.RATE_LIMITED]);
+    await api.ok("POST broadcast/cancel", { id });
+  });
+
+  test("are told what a duplicate and a restored database need, and may release a bot that nothing holds", async () => {
+    const { delivery } = stack.platform;
+    const { customer } = await startedBroadcast(1);
+    const botId = BigInt(customer.botId);
+    expect((await delivery.release({ botId })).remaining).toEqual([]);
+    for (const [held, reason, words] of [
+      [customer.botId, 7, "PutBot"],
+      [0, 6, "AcceptRestore"],
+    ] as const) {
+      await stack.sql`INSERT INTO lane (bot_id, reason) VALUES (${held}, ${reason})`;
+      expect((await failureOf(delivery.release({ botId: BigInt(held) }))).message).toContain(words);
+      await stack.sql`DELETE FROM lane WHERE bot_id = ${held}`;
+    }
+  });
+
+  test("lift a bot's fault, a breaker and a dead token, in row and memory", async () => {
+    const { delivery } = stack.platform;
+    const { customer, start, done, received } = await startedBroadcast(5);
+    const botId = BigInt(customer.botId);
+    await stack.sql`
+      INSERT INTO lane (bot_id, reason, probe_at) SELECT ${customer.botId}, unnest('{2,3,5}'::smallint[]), now() + interval '1 hour'`;
+    await start();
+    const lanes = async () => (await delivery.listLanes({})).lanes.filter((lane) => lane.botId === botId);
+    await eventually(async () => (await lanes()).length === 3);
+    expect(await received()).toBe(0);
+
+    await delivery.release({ botId });
 
     await done();
     expect(await received()).toBe(5);

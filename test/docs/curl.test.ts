@@ -62,6 +62,7 @@ function comparable(value: Json): Json {
   const entries = Object.entries(value).map(([name, member]) => [name, comparable(member)]);
   const object: { [name: string]: Json } = Object.fromEntries(entries);
   for (const name of ["started", "created"]) if (Number(object[name]) > 1_700_000_000) object[name] = "a moment";
+  if (object.sinceTime !== undefined) object.sinceTime = "a moment";
   if (/^[\w-]{22}$/.test(String(object.media))) object.media = "a ref";
   const isOpen = object.status === 1 || object.status === 4;
   if (!isOpen || object.sent === undefined) return object;
