@@ -20,8 +20,7 @@ export const rest: Row = {
   limits: `\
 Processor time in three processes instead of one: the gateway makes two calls for each request, one that resolves the session and
 one that does the work. The statements are the same four on both sides; what is added is twice an RPC, on its client's side and on
-its server's, and its line in the log. An RPC costs its server some 130 µs, of which the second hop inside the process (one port for
-HTTP/1.1 and HTTP/2) is 20, log and metrics are 30. All 32 are of one session here, and requests that come
+its server's, and its line in the log. An RPC costs its server some 110 µs, of which log and metrics are 30. All 32 are of one session here, and requests that come
 at once share its lookup; with a session each, account would be asked for each.`,
   run: async ({ ground, quick, rounds, say }) => {
     const requests = quick ? 100 : 6_000;

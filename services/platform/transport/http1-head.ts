@@ -22,9 +22,9 @@ export interface Http1Refusal {
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-/** Anything but controls; a tab is white space. A CR or LF in it would be a line of its own to somebody else. */
+/** Controls but for tabs, and a CR or LF alone, which would be a line's end to somebody else. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
-const fieldValue = /^[^\u0000-\u0008\u000a-\u001f\u007f]*$/;
+const forbidden = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]|\r(?!\n)|(?<!\r)\n/;
 const requestLine = /^([^ ]+) ([^ ]+) HTTP\/(\d)\.(\d)$/;
 /** 15 digits are exact numbers, and more than anybody can send. */
 const decimal = /^\d{1,15}$/;
@@ -34,6 +34,7 @@ const onlyOnce = new Set(["host", "content-length", "transfer-encoding", "expect
 
 /** Reads the text before the empty line, which has been found already. Strict: what is not HTTP is refused. */
 export function readHttp1Head(text: string, maxHeaders: number): Http1Head | Http1Refusal {
+  if (forbidden.test(text)) return refused(400, "The request has bytes that HTTP has not.");
   const lines = text.split("\r\n");
   const first = requestLine.exec(lines[0]!);
   if (first === null || !token.test(first[1]!)) return refused(400, "The request line is not HTTP.");
@@ -53,14 +54,28 @@ function readFields(lines: readonly string[]): Headers | Http1Refusal {
     const line = lines[i]!;
     const colon = line.indexOf(":");
     // White space before the colon, or at the line's start (a folded line), is no part of a token either.
-    const name = line.slice(0, colon);
-    if (colon < 1 || !token.test(name) || !fieldValue.test(line)) return refused(400, "A header is not HTTP.");
-    if (onlyOnce.has(name.toLowerCase()) && header.has(name)) {
-      return refused(400, `The header ${name.toLowerCase()} is given twice.`);
-    }
+    const name = colon < 1 ? undefined : fieldName(line.slice(0, colon));
+    if (name === undefined) return refused(400, "A header is not HTTP.");
+    if (onlyOnce.has(name) && header.has(name)) return refused(400, `The header ${name} is given twice.`);
     header.append(name, line.slice(colon + 1));
   }
   return header;
+}
+
+/** Names as clients write them; looking one up costs a fifth of reading it. */
+const usualNames = new Map(
+  [
+    ...["Host", "Connection", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Origin"],
+    ...["Content-Type", "Content-Length", "Transfer-Encoding", "Referer", "X-Request-Id", "X-Forwarded-For"],
+    ...["Connect-Protocol-Version", "Connect-Timeout-Ms", "X-Client-Address", "X-Client-Session", "Traceparent"],
+  ].flatMap((name) => [
+    [name, name.toLowerCase()],
+    [name.toLowerCase(), name.toLowerCase()],
+  ]),
+);
+
+function fieldName(text: string): string | undefined {
+  return usualNames.get(text) ?? (token.test(text) ? text.toLowerCase() : undefined);
 }
 
 type Start = Pick<Http1Head, "version" | "method" | "target" | "header">;

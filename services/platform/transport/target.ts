@@ -11,6 +11,8 @@ const absoluteForm = /^https?:\/\/[^/?]*/i;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for.
 const forbidden = /[\u0000-\u0020\u007f#\\]/;
 const dotSegment = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is where ASCII begins.
+const isAscii = /^[\u0000-\u007f]*$/;
 const notAscii = /[\u0080-\uffff]/g;
 
 /**
@@ -21,7 +23,7 @@ export function originForm(target: string): string | undefined {
   if (forbidden.test(target)) return undefined;
   const form = withoutOrigin(target);
   if (!form.startsWith("/") || dotSegment.test(pathOf(form))) return undefined;
-  return form.replaceAll(notAscii, percentEncoded);
+  return isAscii.test(form) ? form : form.replaceAll(notAscii, percentEncoded);
 }
 
 function withoutOrigin(target: string): string {
