@@ -15,6 +15,9 @@ export interface ChunkReader {
 
 /** Sizes are at most eight hexadecimal digits (4 GiB); a line with its extension is shorter than this. */
 const maxLineBytes = 256;
+/** Tiny chunks cost more to read than they carry: beyond so many they have to be of this size on average. */
+const freeChunks = 10_000;
+const meanChunkBytes = 16;
 const maxTrailerBytes = 4 * 1024;
 const sizeLine = /^([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?$/;
 
@@ -27,6 +30,8 @@ export function createChunkReader(): ChunkReader {
   let line = "";
   let left = 0;
   let trailerBytes = 0;
+  let chunks = 0;
+  let bodyBytes = 0;
 
   /** The line once its end has come; collects otherwise. */
   function takeLine(bytes: Buffer, from: number): { end: number; text?: string } {
@@ -46,6 +51,9 @@ export function createChunkReader(): ChunkReader {
       const size = sizeLine.exec(text)?.[1];
       if (size === undefined) throw new BrokenChunks("A chunk has no size.");
       left = Number.parseInt(size, 16);
+      chunks += 1;
+      bodyBytes += left;
+      if (chunks > freeChunks + bodyBytes / meanChunkBytes) throw new BrokenChunks("The chunks are too small.");
       state = left === 0 ? "trailer" : "data";
     } else if (state === "data-end") {
       if (text !== "") throw new BrokenChunks("A chunk is longer than its size.");

@@ -244,14 +244,17 @@ export class Http1Connection {
 
   private takeBody(exchange: Exchange, bytes: Buffer): number {
     const { chunks, left, inbox, responseEnded } = exchange;
-    const emit = (part: Buffer) => {
+    if (chunks === undefined) {
+      const part = left < bytes.length ? bytes.subarray(0, left) : bytes;
+      exchange.left -= part.length;
       if (!responseEnded) inbox.push(part);
-    };
-    if (chunks !== undefined) return chunks.read(bytes, emit);
-    const part = left < bytes.length ? bytes.subarray(0, left) : bytes;
-    exchange.left -= part.length;
-    emit(part);
-    return part.length;
+      return part.length;
+    }
+    const parts: Buffer[] = [];
+    const used = chunks.read(bytes, (part) => parts.push(part));
+    // The reader has one thing to wait for in each read, however small the chunks are.
+    if (!responseEnded && parts.length > 0) inbox.push(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
+    return used;
   }
 
   private sayContinue(exchange: Exchange): void {

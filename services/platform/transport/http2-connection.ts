@@ -13,7 +13,7 @@ import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../log.ts";
 import { BodyBroken, type Handler, type HttpRequest, type HttpResponse } from "./exchange.ts";
 import { plainResponse } from "./http1-connection.ts";
-import { type Budget, createBudget, createHttp2Guard, type Http2Guard } from "./http2-guard.ts";
+import { type AddressBudgets, type Budget, createBudget, createHttp2Guard, type Http2Guard } from "./http2-guard.ts";
 import type { TransportLimits } from "./limits.ts";
 import { asterisk, originForm } from "./target.ts";
 
@@ -30,8 +30,7 @@ export interface Http2Engine {
 export interface Http2Peer {
   readonly address: string;
   readonly handler: Handler;
-  /** Counts a reset for the peer's address; false when it has had too many. */
-  readonly reset: () => boolean;
+  readonly budgets: AddressBudgets;
 }
 
 export interface Http2Connection {
@@ -49,8 +48,10 @@ interface Session {
   readonly handler: Handler;
   readonly guard: Http2Guard;
   readonly streams: Set<Stream>;
-  /** Requests whose stream ended before their response: by the peer's reset, or by a frame for which we had to reset it. */
-  readonly abandoned: Budget;
+  /** Requests whose stream was reset, by the peer or, for what it had sent, by us. */
+  resets: number;
+  readonly ownResets: Budget;
+  readonly budgets: AddressBudgets;
   /** Requests under way, those of streams that were reset among them. */
   running: number;
   idleSinceMs: number;
@@ -85,15 +86,17 @@ export function createHttp2Engine(options: Http2Options): Http2Engine {
     else answer(options, session, request, response);
   });
   return {
-    serve: (socket, first, { address, handler, reset }) => {
-      const guard = createHttp2Guard({ limits: options.limits, reset });
+    serve: (socket, first, { address, handler, budgets }) => {
+      const guard = createHttp2Guard({ limits: options.limits, address: budgets });
       const { resetsPerSecond } = options.limits;
       const state: Session = {
         address,
         handler,
         guard,
         streams: new Set(),
-        abandoned: createBudget(resetsPerSecond, resetsPerSecond * 10),
+        resets: 0,
+        ownResets: createBudget(resetsPerSecond, resetsPerSecond * 10),
+        budgets,
         running: 0,
         idleSinceMs: performance.now(),
       };
@@ -171,13 +174,12 @@ function answer(
     return;
   }
   const entry: Stream = { stream: stream as ServerHttp2Stream, blockedSinceMs: undefined };
-  let isRunning = true;
   session.streams.add(entry);
   session.running += 1;
   stream.once("close", () => {
     session.streams.delete(entry);
     session.idleSinceMs = performance.now();
-    if (isRunning && !session.abandoned.take(session.idleSinceMs)) stream.session?.destroy();
+    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !mayReset(session)) stream.session?.destroy();
   });
   handled(session.handler, request, session.address)
     .then((reply) => universalResponseToNodeResponse(watched(reply, entry, request.method === "HEAD"), response))
@@ -187,9 +189,15 @@ function answer(
       stream.destroy();
     })
     .finally(() => {
-      isRunning = false;
       session.running -= 1;
     });
+}
+
+/** The guard has counted the peer's own resets; whatever is above them we had to make, and it counts like them. */
+function mayReset(session: Session): boolean {
+  session.resets += 1;
+  if (session.resets <= session.guard.resets) return true;
+  return session.ownResets.take(performance.now()) && session.budgets.reset();
 }
 
 async function handled(handler: Handler, request: Http2ServerRequest, address: string): Promise<HttpResponse> {

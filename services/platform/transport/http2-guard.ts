@@ -14,14 +14,22 @@ import type { TransportLimits } from "./limits.ts";
 export interface Http2Guard {
   /** Why the connection has to end, if it has to. */
   see(bytes: Buffer, nowMs: number): string | undefined;
+  /** How many streams the peer has reset. */
+  readonly resets: number;
   /** Since when a frame or a block of headers is incomplete; undefined when none is. */
   readonly incompleteSinceMs: number | undefined;
 }
 
+/** Each counts one, and is false when there have been too many. */
+export interface AddressBudgets {
+  reset(): boolean;
+  stream(): boolean;
+}
+
 export interface Http2GuardOptions {
   readonly limits: TransportLimits;
-  /** Counts a reset for the peer's address; false when it has had too many on all of its connections. */
-  readonly reset: () => boolean;
+  /** What all connections of the peer's address may do. */
+  readonly address: AddressBudgets;
 }
 
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -46,11 +54,12 @@ const idleFramesPerSecond = 200;
 /** Two for each 16 KiB of a response, at most; this allows for 80 MB/s on one connection. */
 const windowUpdatesPerSecond = 10_000;
 
-export function createHttp2Guard({ limits, reset }: Http2GuardOptions): Http2Guard {
+export function createHttp2Guard({ limits, address }: Http2GuardOptions): Http2Guard {
   const head = Buffer.alloc(headBytes);
   const resets = createBudget(limits.resetsPerSecond, limits.resetsPerSecond * 10);
   const idleFrames = createBudget(idleFramesPerSecond, idleFramesPerSecond * 10);
   const windowUpdates = createBudget(windowUpdatesPerSecond, windowUpdatesPerSecond);
+  let resetCount = 0;
   let prefaceSeen = 0;
   let headSeen = 0;
   let payloadLeft = 0;
@@ -72,7 +81,10 @@ export function createHttp2Guard({ limits, reset }: Http2GuardOptions): Http2Gua
     if (length > maxFrameBytes) return "a frame is too large";
     if (type === frame.headers || type === frame.continuation) return seeBlock(type, length, flags);
     if (block !== undefined) return "a block of headers was interrupted";
-    if (type === frame.reset) return resets.take(nowMs) && reset() ? undefined : "too many resets";
+    if (type === frame.reset) {
+      resetCount += 1;
+      return resets.take(nowMs) && address.reset() ? undefined : "too many resets";
+    }
     if (type === frame.windowUpdate) return windowUpdates.take(nowMs) ? undefined : "too many window updates";
     if (type === frame.data && (length > 0 || (flags & flag.endStream) !== 0)) return undefined;
     return idleFrames.take(nowMs) ? undefined : "too many frames that say nothing";
@@ -80,6 +92,8 @@ export function createHttp2Guard({ limits, reset }: Http2GuardOptions): Http2Gua
 
   function seeBlock(type: number, length: number, flags: number): string | undefined {
     if ((type === frame.headers) !== (block === undefined)) return "a block of headers is out of order";
+    // A single read can hold a thousand requests, each of which costs what a call costs before it can be refused.
+    if (type === frame.headers && !address.stream()) return "too many streams in a second";
     block ??= { bytes: 0, frames: 0 };
     block.bytes += length;
     block.frames += 1;
@@ -115,6 +129,9 @@ export function createHttp2Guard({ limits, reset }: Http2GuardOptions): Http2Gua
       const isWhole = headSeen === 0 && payloadLeft === 0 && block === undefined && prefaceSeen === preface.length;
       incompleteSinceMs = isWhole ? undefined : (incompleteSinceMs ?? nowMs);
       return violation;
+    },
+    get resets() {
+      return resetCount;
     },
     get incompleteSinceMs() {
       return incompleteSinceMs;

@@ -10,6 +10,8 @@ export interface TransportLimits {
   readonly streamsPerConnection: number;
   /** Streams that the peer of an HTTP/2 connection may reset in a second, and ten times that in one go. */
   readonly resetsPerSecond: number;
+  /** Streams that all HTTP/2 connections of an address may open in a second, and as many in one go. */
+  readonly streamsPerSecond: number;
   /** Bytes of a request's line and headers. */
   readonly headerBytes: number;
   readonly headerCount: number;
@@ -33,6 +35,8 @@ export const defaultLimits: TransportLimits = Object.freeze({
   streamsPerConnection: 100,
   // A client that cancels a whole batch resets at most what it may have open; a hundred a second go on all the time.
   resetsPerSecond: 100,
+  // More than a process can answer, so it meets nobody who waits for answers.
+  streamsPerSecond: 5_000,
   headerBytes: 16 * 1024,
   headerCount: 100,
   headerTimeoutMs: 20_000,
@@ -50,6 +54,7 @@ const ranges: Readonly<Record<keyof TransportLimits, readonly [min: number, max:
   connections: [1, 1_000_000],
   streamsPerConnection: [1, 10_000],
   resetsPerSecond: [1, 1_000_000],
+  streamsPerSecond: [1, 1_000_000],
   headerBytes: [1_024, 256 * 1024],
   headerCount: [10, 1_000],
   headerTimeoutMs: [100, 600_000],

@@ -11,11 +11,11 @@ import { listenError } from "../address.ts";
 import type { WatchedTls } from "../certificates.ts";
 import { addressBucket } from "../client-address.ts";
 import type { Logger } from "../log.ts";
+import { createAddressBudgets } from "./address-budgets.ts";
 import { createConnectionGate, type GatedConnection } from "./connection-gate.ts";
 import type { Handler } from "./exchange.ts";
 import { Http1Connection } from "./http1-connection.ts";
 import { createHttp2Engine, type Http2Connection } from "./http2-connection.ts";
-import { type Budget, createBudget } from "./http2-guard.ts";
 import { defaultLimits, type TransportLimits } from "./limits.ts";
 import { createHandshakeLog, protocolsOf, refusalOf, tlsOptions } from "./tls-port.ts";
 
@@ -162,7 +162,9 @@ function openTlsDoor(door: Door, tls: WatchedTls, { http2, log }: ListenerOption
 function createDoor(options: DoorOptions, connections: Set<Connection>): Door {
   const { handler, limits, log } = options;
   const gate = createConnectionGate(limits);
-  const resets = createResetBudgets(limits);
+  const { resetsPerSecond, streamsPerSecond } = limits;
+  const resets = createAddressBudgets(resetsPerSecond * resetsOfAddress, resetsPerSecond * resetsOfAddress * 10);
+  const streams = createAddressBudgets(streamsPerSecond, streamsPerSecond);
   const http2 = options.http2 === true ? createHttp2Engine({ limits, log }) : undefined;
 
   return {
@@ -190,8 +192,9 @@ function createDoor(options: DoorOptions, connections: Set<Connection>): Door {
       if (http2 === undefined) serveHttp1();
       else {
         const bucket = addressBucket(address);
+        const budgets = { reset: () => resets(bucket), stream: () => streams(bucket) };
         const serveHttp2 = (first: Buffer) => {
-          slot.became(http2.serve(socket, first, { address, handler: own, reset: () => resets(bucket) }));
+          slot.became(http2.serve(socket, first, { address, handler: own, budgets }));
         };
         look(socket, serveHttp1, serveHttp2);
       }
@@ -248,21 +251,4 @@ function look(socket: Socket, serveHttp1: () => void, serveHttp2: (first: Buffer
       socket.unshift(seen);
     }
   }
-}
-
-/** The resets of all connections of an address. An address without any has no entry. */
-function createResetBudgets({ resetsPerSecond }: TransportLimits): (bucket: string) => boolean {
-  const budgets = new Map<string, Budget>();
-  const perSecond = resetsPerSecond * resetsOfAddress;
-  let sweptMs = performance.now();
-  return (bucket) => {
-    const nowMs = performance.now();
-    if (nowMs - sweptMs > 10_000) {
-      sweptMs = nowMs;
-      for (const [key, budget] of budgets) if (budget.isFull(nowMs)) budgets.delete(key);
-    }
-    const budget = budgets.get(bucket) ?? createBudget(perSecond, perSecond * 10);
-    budgets.set(bucket, budget);
-    return budget.take(nowMs);
-  };
 }

@@ -34,6 +34,13 @@ describe("createChunkReader", () => {
     );
   });
 
+  test("takes small chunks, but not only and for ever", () => {
+    expect(read(`${"1\r\na\r\n".repeat(9_000)}0\r\n\r\n`).body).toHaveLength(9_000);
+    expect(() => read("1\r\na\r\n".repeat(20_000))).toThrow("too small");
+    const large = `10000\r\n${"a".repeat(65_536)}\r\n`.repeat(10);
+    expect(read(`${large}${"1\r\na\r\n".repeat(20_000)}`).isDone).toBe(false);
+  });
+
   test.each([
     ["extension", `1;${"x".repeat(300)}`],
     ["trailer", `0\r\n${"a: b\r\n".repeat(3_000)}`],

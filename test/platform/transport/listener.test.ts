@@ -4,7 +4,17 @@ import type { TransportLimits } from "#services/platform/transport/limits.ts";
 import { openListener } from "#services/platform/transport/listener.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { http1Replies } from "#test/support/http1-replies.ts";
-import { flags, framesOf, frameType, headers, preface, requestFields, settings } from "#test/support/http2-frames.ts";
+import {
+  flags,
+  framesOf,
+  frameType,
+  headers,
+  preface,
+  requestFields,
+  reset,
+  settings,
+  windowUpdate,
+} from "#test/support/http2-frames.ts";
 import { openRawSocket, type RawSocket } from "#test/support/raw-socket.ts";
 import { captureLog } from "../captured-log.ts";
 
@@ -133,6 +143,22 @@ describe("openListener keeps nobody who", () => {
     const resets = (received: Buffer) => framesOf(received).filter(({ type }) => type === frameType.reset).length;
     await raw.until((received) => resets(received) >= 17);
     expect(world.seen.length).toBe(3);
+  });
+
+  test.each([
+    ["opens more streams than its address may", { streamsPerSecond: 10 }, () => Buffer.alloc(0)],
+    ["resets more streams than it may", { resetsPerSecond: 1 }, (stream: number) => reset(stream)],
+    ["makes us reset more streams than it may", { resetsPerSecond: 1 }, (stream: number) => windowUpdate(stream, 0)],
+  ])("%s", async (_what, limits, after) => {
+    await using world = await setup(limits);
+    await using raw = await world.open();
+    raw.write(Buffer.concat([preface, settings()]));
+    for (let stream = 1; stream < 200 && !raw.isClosed; stream += 2) {
+      raw.write(Buffer.concat([headers(stream, requestFields("/slow")), after(stream)]));
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    await raw.closed();
+    expect(world.seen.length).toBeLessThan(100);
   });
 
   test("sends more than a body may have", async () => {
