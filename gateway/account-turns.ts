@@ -15,6 +15,8 @@ type Turn = (accountId: bigint, request: Request, work: Work) => Promise<unknown
 
 export interface AccountTurns {
   readonly call: Turn;
+  /** For a reply that takes many pages: the next one is made when this one has ended. */
+  readonly long: Turn;
   readonly upload: Turn;
 }
 
@@ -32,6 +34,14 @@ export function createAccountTurns(limits: Limits): AccountTurns {
     maxWaitMs,
     refusal: "Too many calls of your account run at once: wait for some of them to end.",
   });
+  const longOnes = new FairTurns({
+    maxRunning: maxCalls,
+    maxRunningPerKey: 1,
+    maxWaitingPerKey: limits.share.waiting,
+    maxWaiting: maxCalls,
+    maxWaitMs,
+    refusal: "Too many lists of your account are asked for at once: wait for some of them to end.",
+  });
   const uploads = new FairTurns({
     maxRunning: limits.uploadsAtOnce,
     maxRunningPerKey: limits.accountUploadsAtOnce,
@@ -46,6 +56,8 @@ export function createAccountTurns(limits: Limits): AccountTurns {
   return {
     call: (accountId, request, work) =>
       calls.take(String(accountId), async () => work(await readForm(request, form)), request.signal),
+    long: (accountId, request, work) =>
+      longOnes.take(String(accountId), async () => work(await readForm(request, form)), request.signal),
     upload: (accountId, request, work) =>
       uploads.take(String(accountId), async () => work(await readUpload(request, file)), request.signal),
   };

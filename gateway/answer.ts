@@ -27,7 +27,8 @@ export interface AnswerOptions {
 
 /** Answers one endpoint. */
 export function createAnswer(endpoint: Endpoint, options: AnswerOptions): Handler {
-  const read = endpoint.isUpload ? options.turns.upload : options.turns.call;
+  const { upload, long, call: short } = options.turns;
+  const read = endpoint.isUpload ? upload : endpoint.isLong ? long : short;
   return (request, trace) =>
     enveloped(request, trace, options, async (call) => {
       if (endpoint.method === "POST") checkPostQuery(endpoint, queryNames(request.url));

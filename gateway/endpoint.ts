@@ -36,6 +36,8 @@ interface EndpointSpec<P extends Params> extends EndpointText {
   readonly strictQuery?: boolean;
   /** Whether it takes a file, which has bounds and turns of its own; default false. */
   readonly isUpload?: boolean;
+  /** Whether its reply may be long; an account has one such call at a time. Default false. */
+  readonly isLong?: boolean;
   /** Makes the RPC and gives the reply's `data`, if any. */
   readonly run: (call: Call, values: Values<P>) => Promise<unknown>;
 }
@@ -44,6 +46,7 @@ interface EndpointSpec<P extends Params> extends EndpointText {
 export interface Endpoint extends EndpointText {
   readonly params: Params;
   readonly isUpload: boolean;
+  readonly isLong: boolean;
   readonly strictQuery: boolean;
   /** Throws RestError `func` for bad parameters before it makes any RPC. */
   readonly run: (call: Call, form: Form) => Promise<unknown>;
@@ -53,6 +56,7 @@ export function defineEndpoint<P extends Params>(spec: EndpointSpec<P>): Endpoin
   const { strictQuery = false } = spec;
   return {
     isUpload: false,
+    isLong: false,
     ...spec,
     strictQuery,
     run: (call, form) => spec.run(call, readParams({ ...spec, strictQuery }, form)),

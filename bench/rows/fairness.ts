@@ -39,7 +39,7 @@ that is taken has its turn beside three more of its own, so one of ours finds th
 them, each of which has the event loop for a few milliseconds at the longest (a page of 250 broadcasts). What is refused is kept back
 for a second, so that 256 loops make 250 refusals a second and not thousands. Delivery has no port that a customer reaches.`,
   run: async (context) => {
-    const seconds = context.quick ? 0.5 : 10;
+    const seconds = context.quick ? 0.5 : 6;
     const system = await startAll(context, seconds);
     try {
       const figures: Figure[] = [];

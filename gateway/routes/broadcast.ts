@@ -36,6 +36,7 @@ const listBroadcasts = defineEndpoint({
   summary: "List broadcasts",
   description:
     "Your broadcasts, newest first, without their messages, with counters as they are now and `total` as of the last Start. All of them, or a page with `limit` and `before`.",
+  isLong: true,
   params: pageParams("broadcasts"),
   data: Type.Array(Type.Object({ ...listFields, ...totalField, ...counterFields, ...timeFields })),
   refusals: {},

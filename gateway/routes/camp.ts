@@ -20,6 +20,7 @@ const listCampaigns = defineEndpoint({
   tag,
   summary: "List campaigns",
   description: "Your campaigns, newest first: all of them, or a page with `limit` and `before`.",
+  isLong: true,
   params: pageParams("campaigns"),
   data: Type.Array(
     Type.Object({
