@@ -43,7 +43,7 @@ for a second, so that 256 loops make 250 refusals a second and not thousands. De
     const system = await startAll(context, seconds);
     try {
       const figures: Figure[] = [];
-      for (const manner of Object.keys(manners) as Manner[]) {
+      for (const manner of (process.env.MANNERS?.split(",") ?? Object.keys(manners)) as Manner[]) {
         figures.push(...(await beside(context, system, manner, seconds)));
       }
       return figures;

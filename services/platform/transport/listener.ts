@@ -16,6 +16,7 @@ import { createConnectionGate, type GatedConnection } from "./connection-gate.ts
 import type { Handler } from "./exchange.ts";
 import { Http1Connection } from "./http1-connection.ts";
 import { createHttp2Engine, type Http2Connection } from "./http2-connection.ts";
+import { createHttp2Door } from "./http2-door.ts";
 import { defaultLimits, type TransportLimits } from "./limits.ts";
 import { createHandshakeLog, protocolsOf, refusalOf, tlsOptions } from "./tls-port.ts";
 
@@ -47,8 +48,6 @@ export interface Listener {
 
 /** The bytes that an HTTP/2 connection with prior knowledge begins with; no HTTP/1.1 method does. */
 const http2Preface = Buffer.from("PRI");
-/** One address may reset this many times what one of its connections may. */
-const resetsOfAddress = 4;
 const checksPerSecond = 1;
 
 interface Connection extends GatedConnection {
@@ -162,8 +161,8 @@ function openTlsDoor(door: Door, tls: WatchedTls, { http2, log }: ListenerOption
 function createDoor(options: DoorOptions, connections: Set<Connection>): Door {
   const { handler, limits, log } = options;
   const gate = createConnectionGate(limits);
-  const { resetsPerSecond, streamsPerSecond } = limits;
-  const resets = createAddressBudgets(resetsPerSecond * resetsOfAddress, resetsPerSecond * resetsOfAddress * 10);
+  const { streamsPerSecond } = limits;
+  const door = createHttp2Door(limits);
   const streams = createAddressBudgets(streamsPerSecond, streamsPerSecond);
   const http2 = options.http2 === true ? createHttp2Engine({ limits, log }) : undefined;
 
@@ -192,9 +191,11 @@ function createDoor(options: DoorOptions, connections: Set<Connection>): Door {
       if (http2 === undefined) serveHttp1();
       else {
         const bucket = addressBucket(address);
-        const budgets = { reset: () => resets(bucket), stream: () => streams(bucket) };
+        const budgets = { reset: () => door.countReset(bucket), stream: () => streams(bucket) };
         const serveHttp2 = (first: Buffer) => {
-          slot.became(http2.serve(socket, first, { address, handler: own, budgets }));
+          door.pass(socket, bucket, () => {
+            slot.became(http2.serve(socket, first, { address, handler: own, budgets }));
+          });
         };
         look(socket, serveHttp1, serveHttp2);
       }
