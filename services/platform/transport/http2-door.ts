@@ -69,7 +69,7 @@ export function createHttp2Door({ resetsPerSecond }: TransportLimits): Http2Door
     if (address.isShut) closeLater(socket);
     else if (address.sessions.take(nowMs)) {
       serve();
-      socket.resume();
+      if (socket.isPaused()) socket.resume();
     } else {
       socket.pause();
       setTimeout(() => pass(socket, bucket, serve), retryMs);

@@ -12,6 +12,9 @@ class FakeSocket extends EventEmitter {
   pause() {
     this.paused = true;
   }
+  isPaused() {
+    return this.paused;
+  }
   resume() {
     this.paused = false;
   }
