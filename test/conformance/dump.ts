@@ -14,6 +14,8 @@ const names: Record<string, string> = {
   chat_id: "chat",
   media: "media",
   ref: "media",
+  // Telegram's number of a bot, which no two have.
+  number: "number",
 };
 
 /** Columns of which only matters whether they are set: moments of our own, tokens, what Telegram assigns. */
