@@ -48,30 +48,17 @@ interface RefusedSend extends SendKey {
 export async function insertRefusals(tx: TransactionSql, streak: StreakKey, sends: RefusedSend[]): Promise<void> {
   await tx`
     DELETE FROM bot_refusal WHERE bot_id = ${streak.botId} AND refused_at < now() - ${KEPT_DAYS} * interval '1 day'`;
-  await upsertRefusals(tx, streak, sends, { state: RefusalState.fresh, tried: RefusalState.again });
-}
-
-/** Leads that met the words while the bot was held for them. */
-export async function insertTried(tx: TransactionSql, streak: StreakKey, sends: RefusedSend[]): Promise<void> {
-  await upsertRefusals(tx, streak, sends, { state: RefusalState.tried, tried: RefusalState.tried });
-}
-
-async function upsertRefusals(
-  tx: TransactionSql,
-  { botId, key }: StreakKey,
-  sends: RefusedSend[],
-  become: { state: number; tried: number },
-): Promise<void> {
   await tx`
     INSERT INTO bot_refusal AS r (bot_id, words, source_id, lead_id, entry, chat_id, state, refused_at)
-    SELECT ${botId}::bigint, ${key}, k.source_id, k.lead_id, k.entry, k.chat_id, ${become.state}::smallint, clock_timestamp()
+    SELECT ${streak.botId}::bigint, ${streak.key}, k.source_id, k.lead_id, k.entry, k.chat_id, ${RefusalState.fresh}::smallint,
+      clock_timestamp()
     FROM unnest(${column(sends, "sourceId")}::text::bigint[], ${column(sends, "leadId")}::text::bigint[],
       ${column(sends, "entry")}::text::int[], ${column(sends, "chatId")}::text::bigint[])
       AS k (source_id, lead_id, entry, chat_id)
     -- A person who was erased meanwhile leaves nothing here.
     WHERE EXISTS (SELECT FROM lead l WHERE l.id = k.lead_id FOR KEY SHARE)
     ON CONFLICT (bot_id, words, source_id, lead_id, entry) DO UPDATE SET refused_at = excluded.refused_at,
-      state = CASE WHEN r.state = ${RefusalState.tried} THEN ${become.tried}::smallint ELSE r.state END`;
+      state = CASE WHEN r.state = ${RefusalState.tried} THEN ${RefusalState.again}::smallint ELSE r.state END`;
 }
 
 export async function countFreshChats(tx: TransactionSql, { botId, key }: StreakKey): Promise<number> {

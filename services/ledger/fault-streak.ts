@@ -58,13 +58,16 @@ type StreakEvent = { accepted: true } | { accepted: false; settlement: Settlemen
 export class Streaks {
   /** Sources of leads that may be taken back, beyond those of the settlements themselves. */
   readonly sourceIds: readonly number[];
-  readonly #heldWords: ReadonlyMap<number, string>;
+  /** Words by bot, as they were before this settle, and as it has left them so far. */
+  readonly #heldBefore: ReadonlyMap<number, string>;
+  readonly #heldNow: Map<number, string>;
   readonly change = new Map<number, "held" | "lifted">();
   readonly #reachable: store.Chat[] = [];
 
   private constructor(sourceIds: number[], heldWords: Map<number, string>) {
     this.sourceIds = sourceIds;
-    this.#heldWords = heldWords;
+    this.#heldBefore = heldWords;
+    this.#heldNow = new Map(heldWords);
   }
 
   /**
@@ -91,7 +94,7 @@ export class Streaks {
 
   /** Whether the bot is held for exactly this: then it is not the lead's fault. */
   isHeldFor({ ticket }: Settlement, suspicion: Suspicion): boolean {
-    return this.#heldWords.get(ticket.botId) === suspicion.key;
+    return this.#heldBefore.get(ticket.botId) === suspicion.key;
   }
 
   /**
@@ -129,36 +132,38 @@ export class Streaks {
     openRuns: ReadonlyMap<number, number>,
     deltas: CounterDeltas,
   ): Promise<void> {
-    for (const stretch of stretches(events)) {
-      const refused = stretch.flatMap((event) => (event.accepted ? [] : [event]));
-      for (const [key, alike] of Map.groupBy(refused, ({ suspicion }) => suspicion.key)) {
-        await this.#addRefusals(tx, botId, key, alike, { openRuns, deltas });
-      }
-      if (stretch.at(-1)?.accepted) await this.#end(tx, botId);
+    for (const run of runsOf(events)) {
+      const refused = run.flatMap((event) => (event.accepted ? [] : [event]));
+      if (refused.length === 0) await this.#end(tx, botId);
+      else await this.#addRefusals(tx, botId, refused, { openRuns, deltas });
     }
   }
 
   async #addRefusals(
     tx: TransactionSql,
     botId: number,
-    key: string,
     refused: { settlement: Settlement; suspicion: Suspicion }[],
     { openRuns, deltas }: { openRuns: ReadonlyMap<number, number>; deltas: CounterDeltas },
   ): Promise<void> {
-    const tickets = refused.map(({ settlement }) => settlement.ticket);
-    if (this.#heldWords.get(botId) === key) return await store.insertTried(tx, { botId, key }, tickets);
-    await store.insertRefusals(tx, { botId, key }, tickets);
-    const { suspicion } = refused.at(-1)!;
-    if ((await store.countFreshChats(tx, { botId, key })) < suspicion.limit) return;
-    const back = await store.updateToTakenBack(tx, { botId, key }, openRuns);
+    // Two results of one row may be written together, though only one of them has counted.
+    const tickets = [...new Map(refused.map(({ settlement: { ticket } }) => [keyOf(ticket), ticket])).values()];
+    const { key, words, limit } = refused.at(-1)!.suspicion;
+    const streak = { botId, key };
+    await store.insertRefusals(tx, streak, tickets);
+    const isHeld = this.#heldNow.get(botId) === key;
+    if (!isHeld && (await store.countFreshChats(tx, streak)) < limit) return;
+    const back = await store.updateToTakenBack(tx, streak, openRuns);
     for (const { sourceId } of back) deltas.move(sourceId, botId, SendState.failed, SendState.queued);
-    this.#reachable.push(...(await store.updateToTried(tx, { botId, key })));
-    await store.holdForFault(tx, { botId, key }, { words: suspicion.words, firstProbeMs: FIRST_PROBE_MS });
+    this.#reachable.push(...(await store.updateToTried(tx, streak)));
+    if (isHeld) return;
+    await store.holdForFault(tx, streak, { words, firstProbeMs: FIRST_PROBE_MS });
+    this.#heldNow.set(botId, key);
     this.change.set(botId, "held");
   }
 
   async #end(tx: TransactionSql, botId: number): Promise<void> {
     await store.deleteStreaks(tx, botId);
+    this.#heldNow.delete(botId);
     if (await store.deleteFaultHold(tx, botId)) this.change.set(botId, "lifted");
   }
 
@@ -174,12 +179,15 @@ export interface SettledStreaks {
   isExcused: (settlement: Settlement, suspicion: Suspicion) => boolean;
 }
 
-/** Cut behind each accepted send. */
-function stretches(events: StreakEvent[]): StreakEvent[][] {
-  const found: StreakEvent[][] = [[]];
+/** Events of one kind that came behind each other: accepted, or refused in the same words. */
+function runsOf(events: StreakEvent[]): StreakEvent[][] {
+  const runs: StreakEvent[][] = [];
+  let last: string | undefined;
   for (const event of events) {
-    found.at(-1)!.push(event);
-    if (event.accepted) found.push([]);
+    const kind = event.accepted ? "" : event.suspicion.key;
+    if (kind === last) runs.at(-1)!.push(event);
+    else runs.push([event]);
+    last = kind;
   }
-  return found.filter((stretch) => stretch.length > 0);
+  return runs;
 }

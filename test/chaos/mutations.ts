@@ -174,8 +174,8 @@ export const MUTATIONS: Mutation[] = [
     edits: [
       {
         file: "services/ledger/fault-streak.ts",
-        search: "if (stretch.at(-1)?.accepted) await",
-        replace: "if (stretch.length === 0) await",
+        search: "if (refused.length === 0) await this.#end(tx, botId);",
+        replace: "if (refused.length === 0) continue;",
       },
     ],
     tests: ["test/ledger/fault-streak.test.ts"],
@@ -185,8 +185,8 @@ export const MUTATIONS: Mutation[] = [
     edits: [
       {
         file: "services/ledger/fault-streak-store.ts",
-        search: "tried: RefusalState.again }",
-        replace: "tried: RefusalState.fresh }",
+        search: "THEN ${RefusalState.again}::smallint",
+        replace: "THEN ${RefusalState.fresh}::smallint",
       },
     ],
     tests: ["test/ledger/fault-streak.test.ts"],

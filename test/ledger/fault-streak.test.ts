@@ -137,6 +137,14 @@ describe("five leads in a row that are refused in words of no table", () => {
     expect(await world.hold()).toBeDefined();
   });
 
+  test("are counted once each, also where a result is written twice in one settle", async () => {
+    const world = await setup();
+    const sends = await world.claim(4);
+    await world.settle([...sends, ...sends], refused());
+    expect(await world.hold()).toBeUndefined();
+    expect(await world.counters(world.id)).toMatchObject({ failed: 4 });
+  });
+
   test("are of one bot: another's are not counted with them", async () => {
     const world = await setup({ bots: 2, leads: 20 });
     const sends = await world.claim(8);
