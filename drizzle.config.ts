@@ -2,6 +2,6 @@ import { defineConfig } from "drizzle-kit";
 
 export default defineConfig({
   dialect: "postgresql",
-  schema: "./services/database/schema/index.ts",
-  out: "./services/database/migrations",
+  schema: "./services/core/database/schema/index.ts",
+  out: "./services/core/database/migrations",
 });

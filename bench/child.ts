@@ -1,6 +1,6 @@
 /** Processes of the bench's own: what runs side by side in production does so here. */
 import { join } from "node:path";
-import { stopProcess } from "#services/embedded/server-process.ts";
+import { stopProcess } from "#services/local/embedded/server-process.ts";
 
 export interface Child {
   readonly pid: number;

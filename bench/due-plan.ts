@@ -3,8 +3,8 @@
  * million, of which the same few are due. The two plans are to touch the same number of pages, give or take one.
  */
 import { selectDueFollowUps } from "#services/broadcast/relay-store.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { SendKind } from "#services/ledger/send.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { SendKind } from "#services/core/ledger/send.ts";
 import { createGround } from "./ground.ts";
 
 export interface DuePlan {

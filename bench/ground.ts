@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import postgres from "postgres";
-import { createDatabase, migrate, type Sql } from "#services/database/client.ts";
-import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/embedded/nats-server.ts";
-import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
+import { createDatabase, migrate, type Sql } from "#services/core/database/client.ts";
+import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/local/embedded/nats-server.ts";
+import { type EmbeddedPostgres, startPostgres } from "#services/local/embedded/postgres.ts";
+import { loadRpcTokens, loadSecretKeys } from "#services/local/supervisor/secrets.ts";
 import type { RpcToken } from "#services/platform/variables.ts";
-import { loadRpcTokens, loadSecretKeys } from "#services/supervisor/secrets.ts";
 
 export interface BenchDatabase {
   readonly url: string;

@@ -1,6 +1,6 @@
 /** Our real processes, each from its own `main.ts`, as `npm start` runs them. */
 import { join } from "node:path";
-import { stopProcess } from "#services/embedded/server-process.ts";
+import { stopProcess } from "#services/local/embedded/server-process.ts";
 
 export interface Service {
   readonly pid: number;

@@ -1,5 +1,5 @@
 /** Customers as rows: accounts, bots, campaigns and leads in the amounts that a row asks for. */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 
 export interface WorldOptions {

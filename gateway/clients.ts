@@ -2,7 +2,7 @@ import { type CallOptions, type Client, createClient, type Transport } from "@co
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
-import { clientAddressHeader, clientSessionHeader, requestIdHeader } from "#services/platform/rpc-context.ts";
+import { clientAddressHeader, clientSessionHeader, requestIdHeader } from "#services/platform/rpc/context.ts";
 
 /** The services that the gateway calls. */
 export interface GatewayClients {

@@ -7,7 +7,7 @@ import {
   wrongWithClient,
   wrongWithPorts,
   wrongWithServerTls,
-} from "#services/platform/rpc-variables.ts";
+} from "#services/platform/rpc/variables.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { hostVar, httpUrlVar, optionalPortVar, portVar, rpcTokensVar } from "#services/platform/variables.ts";
 import { limitVars } from "./limits.ts";

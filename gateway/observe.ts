@@ -1,7 +1,7 @@
 import { Histogram, type Registry } from "prom-client";
 import type { Clock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
-import { requestIdFrom, requestIdHeader, withRequestId } from "#services/platform/rpc-context.ts";
+import { requestIdFrom, requestIdHeader, withRequestId } from "#services/platform/rpc/context.ts";
 import type { RestCode } from "./rest-error.ts";
 
 /** What is known of a request while it is served; its handler adds what it finds out. */

@@ -1,5 +1,5 @@
 import { ErrorReason, type Reason } from "#services/platform/domain-error.ts";
-import { reasonFromError } from "#services/platform/rpc-errors.ts";
+import { reasonFromError } from "#services/platform/rpc/errors.ts";
 
 /** Every code that a reply of `/api/*.json` may carry, with what it means to the caller. */
 export const restCodes = {

@@ -13,7 +13,7 @@
 import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { findNatsServer } from "#services/embedded/nats-server.ts";
+import { findNatsServer } from "#services/local/embedded/nats-server.ts";
 import { runBaseline } from "#test/chaos/baseline.ts";
 import { runMutations } from "#test/chaos/mutations.ts";
 import { pointCases, runPoint } from "#test/chaos/points.ts";

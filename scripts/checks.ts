@@ -61,7 +61,7 @@ function generatedIsCurrent(folder: string): CheckResult {
 }
 
 function migrationsAreCurrent(folder: string): CheckResult {
-  const source = join(root, "services", "database");
+  const source = join(root, "services", "core", "database");
   const copy = join(folder, "migrations");
   cpSync(join(source, "migrations"), copy, { recursive: true });
   const schema = ["--dialect", "postgresql", "--schema", relative(root, join(source, "schema", "index.ts"))];

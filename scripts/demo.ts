@@ -1,11 +1,11 @@
 /** `npm run demo`: one broadcast to the demo account's leads, on the system that `npm start` runs. */
 import { resolve } from "node:path";
 import { SingleBar } from "cli-progress";
-import { createSandboxClient } from "#services/sandbox/client.ts";
-import type { BotReport } from "#services/sandbox/control.ts";
-import { type RunningSystem, readRunning } from "#services/supervisor/running.ts";
-import { readOr } from "#services/supervisor/secrets.ts";
-import { dataPaths } from "#services/supervisor/settings.ts";
+import { createSandboxClient } from "#services/local/sandbox/client.ts";
+import type { BotReport } from "#services/local/sandbox/control.ts";
+import { type RunningSystem, readRunning } from "#services/local/supervisor/running.ts";
+import { readOr } from "#services/local/supervisor/secrets.ts";
+import { dataPaths } from "#services/local/supervisor/settings.ts";
 import { onParentGone } from "./parent.ts";
 
 /** The outcome is nobody's bug: one sentence is enough. */

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { installedNatsServer } from "#services/embedded/nats-server.ts";
+import { installedNatsServer } from "#services/local/embedded/nats-server.ts";
 
 const root = join(import.meta.dirname, "..");
 

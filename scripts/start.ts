@@ -1,9 +1,9 @@
-/** `npm start`: see services/supervisor/supervisor.ts. */
+/** `npm start`: see services/local/supervisor/supervisor.ts. */
 import { join } from "node:path";
-import { SetupError } from "#services/embedded/setup-error.ts";
+import { SetupError } from "#services/local/embedded/setup-error.ts";
+import { readSettings } from "#services/local/supervisor/settings.ts";
+import { Supervisor } from "#services/local/supervisor/supervisor.ts";
 import { ConfigError } from "#services/platform/config.ts";
-import { readSettings } from "#services/supervisor/settings.ts";
-import { Supervisor } from "#services/supervisor/supervisor.ts";
 import { onParentGone } from "./parent.ts";
 
 /** npm and the terminal both pass Ctrl-C on, so one press can arrive more than once. */

@@ -2,16 +2,16 @@
  * `npm test [-- filter…]`: the checks, then the tests on one shared Postgres, then one line that sums both up.
  *
  *   npm test                    everything
- *   npm test -- test/ledger     only those tests, without the checks
+ *   npm test -- test/core/ledger     only those tests, without the checks
  *   npm run check               (--checks) only the checks
  */
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { findNatsServer } from "#services/embedded/nats-server.ts";
-import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
-import { SetupError } from "#services/embedded/setup-error.ts";
+import { findNatsServer } from "#services/local/embedded/nats-server.ts";
+import { type EmbeddedPostgres, startPostgres } from "#services/local/embedded/postgres.ts";
+import { SetupError } from "#services/local/embedded/setup-error.ts";
 import { throwAwaySettings } from "#test/support/postgres.ts";
 import { checks, root } from "./checks.ts";
 import { endLeftovers, runMark } from "./leftovers.ts";

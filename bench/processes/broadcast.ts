@@ -3,15 +3,15 @@ import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_p
 import { type BackgroundOptions, createBackground } from "#services/broadcast/background.ts";
 import { ProgressMeter } from "#services/broadcast/progress.ts";
 import { broadcastRoutes, CUSTOMER_METHODS } from "#services/broadcast/routes.ts";
-import { createDatabase } from "#services/database/client.ts";
-import { paidInterceptor } from "#services/entitlement/entitlement.ts";
+import { createDatabase } from "#services/core/database/client.ts";
+import { paidInterceptor } from "#services/core/entitlement/entitlement.ts";
+import { connectQueue } from "#services/core/queue/connection.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
-import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { storableInterceptor } from "#services/platform/rpc-storable.ts";
+import { createRpcServer } from "#services/platform/rpc/server.ts";
+import { storableInterceptor } from "#services/platform/rpc/storable.ts";
 import type { RpcToken } from "#services/platform/variables.ts";
-import { connectQueue } from "#services/queue/connection.ts";
 import { answerParent, childOptions } from "../child.ts";
 
 export interface BroadcastChildOptions {

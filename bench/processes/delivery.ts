@@ -2,14 +2,14 @@
 
 import { Type } from "@sinclair/typebox";
 import { Registry } from "prom-client";
-import { createDatabase } from "#services/database/client.ts";
+import { createDatabase } from "#services/core/database/client.ts";
+import { connectQueue } from "#services/core/queue/connection.ts";
 import { createDelivery } from "#services/delivery/delivery.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { readConfig } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { secretKeysVar } from "#services/platform/variables.ts";
-import { connectQueue } from "#services/queue/connection.ts";
 import { answerParent, childOptions } from "../child.ts";
 import { watchLanes } from "../lane-watch.ts";
 

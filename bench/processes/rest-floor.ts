@@ -4,8 +4,8 @@ import { hashSessionToken } from "#services/account/account.ts";
 import { selectSession } from "#services/account/session-store.ts";
 import { getQuota } from "#services/broadcast/quota.ts";
 import { type BroadcastView, getBroadcast, type ListedBroadcast, listBroadcasts } from "#services/broadcast/view.ts";
-import { createDatabase } from "#services/database/client.ts";
-import { loadEntitlement } from "#services/entitlement/entitlement.ts";
+import { createDatabase } from "#services/core/database/client.ts";
+import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
 import { answerParent, childOptions } from "../child.ts";
 
 const { databaseUrl } = childOptions<{ databaseUrl: string }>();

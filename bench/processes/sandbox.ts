@@ -1,5 +1,5 @@
 /** The sandbox, as a process that ends with the bench. */
-import { createSandbox } from "#services/sandbox/server.ts";
+import { createSandbox } from "#services/local/sandbox/server.ts";
 import { answerParent } from "../child.ts";
 
 const sandbox = createSandbox({ port: 0, controlPort: 0 });

@@ -1,7 +1,7 @@
 /** The relay's look for due follow-ups with a million scheduled, beside the same with a thousand. */
 import { selectDueFollowUps } from "#services/broadcast/relay-store.ts";
-import type { Sql } from "#services/database/client.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import type { Figure } from "../figure.ts";
 import { interleave, median, timeMs } from "../measure.ts";
 import type { Row, RowContext } from "../row.ts";

@@ -3,7 +3,7 @@ import { createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { deliveryHeap } from "#services/delivery/heap.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { type Child, startChild } from "../child.ts";
 import type { Figure } from "../figure.ts";
 import type { BenchDatabase, Ground } from "../ground.ts";

@@ -1,5 +1,5 @@
 /** Pause, Cancel, Reset and Delete of a broadcast with a million queued, beside the same with a thousand. */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { startChild } from "../child.ts";
 import type { Figure } from "../figure.ts";
 import { interleave, median, timeMs } from "../measure.ts";

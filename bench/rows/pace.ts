@@ -2,7 +2,7 @@
  * The edge of the Bot API's limit: whole processes against the strict sandbox, which stamps a call on arrival, refuses the
  * thirty-first of any second, and takes 50 to 150 ms to answer.
  */
-import { createSandboxClient } from "#services/sandbox/client.ts";
+import { createSandboxClient } from "#services/local/sandbox/client.ts";
 import type { Figure } from "../figure.ts";
 import { median, until } from "../measure.ts";
 import { perMessage, secretBoxOf, startPipeline } from "../pipeline.ts";

@@ -1,12 +1,12 @@
 /** The same statements three ways: straight to Postgres and prepared, straight and not prepared, and through PgBouncer. */
 import { join } from "node:path";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
-import { createDatabase, type Sql } from "#services/database/client.ts";
-import { installedPgbouncer, type Pgbouncer, startPgbouncer } from "#services/embedded/pgbouncer.ts";
-import { claimSends, type SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
-import { settleSends, ticketOf } from "#services/ledger/settle.ts";
-import { LeaseRole } from "#services/queue/leases.ts";
+import { createDatabase, type Sql } from "#services/core/database/client.ts";
+import { claimSends, type SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { settleSends, ticketOf } from "#services/core/ledger/settle.ts";
+import { LeaseRole } from "#services/core/shards/leases.ts";
+import { installedPgbouncer, type Pgbouncer, startPgbouncer } from "#services/local/embedded/pgbouncer.ts";
 import type { Figure, Unit } from "../figure.ts";
 import type { BenchDatabase } from "../ground.ts";
 import { interleave, timeMs } from "../measure.ts";

@@ -1,8 +1,8 @@
 /** How fast the relay publishes when nothing holds it back, beside bare publishes with acks of the same messages. */
 import { connect, type StreamState } from "nats";
-import { SendKind } from "#services/ledger/send.ts";
-import { encodeJob } from "#services/queue/jobs.ts";
-import { STREAM, sendSubject } from "#services/queue/subjects.ts";
+import { SendKind } from "#services/core/ledger/send.ts";
+import { encodeJob } from "#services/core/queue/jobs.ts";
+import { STREAM, sendSubject } from "#services/core/queue/subjects.ts";
 import type { Figure } from "../figure.ts";
 import { inFlight, interleave, until } from "../measure.ts";
 import { liftedPerSecond, type Pipeline, startPipeline } from "../pipeline.ts";

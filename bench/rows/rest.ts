@@ -1,7 +1,7 @@
 /** Reads over REST, through gateway and RPC, beside one process that runs the same SQL. */
 import { createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { startChild } from "../child.ts";
 import type { Figure } from "../figure.ts";
 import type { BenchDatabase, BenchNats, Ground } from "../ground.ts";

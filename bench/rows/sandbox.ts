@@ -1,6 +1,6 @@
 /** How many plain sendMessage calls a second the sandbox answers, beside the leanest Bot API: what its checks cost. */
-import { createSandboxClient } from "#services/sandbox/client.ts";
-import { unlimited } from "#services/sandbox/settings.ts";
+import { createSandboxClient } from "#services/local/sandbox/client.ts";
+import { unlimited } from "#services/local/sandbox/settings.ts";
 import { startChild } from "../child.ts";
 import { inFlight, interleave } from "../measure.ts";
 import type { Row } from "../row.ts";

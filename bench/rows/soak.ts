@@ -7,7 +7,7 @@ import { type Client, createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import type { Figure } from "../figure.ts";
 import type { Ground } from "../ground.ts";
 import { median, until } from "../measure.ts";

@@ -2,7 +2,7 @@
 
 import { MAX_QUEUED } from "#services/broadcast/queue-room.ts";
 import { insertFirstRun, insertTopUp, selectBroadcast } from "#services/broadcast/store.ts";
-import type { TransactionSql } from "#services/database/client.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
 import { startChild } from "../child.ts";
 import type { Figure } from "../figure.ts";
 import type { BenchDatabase } from "../ground.ts";

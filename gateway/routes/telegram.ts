@@ -1,8 +1,8 @@
 import { ErrorReason } from "#services/platform/domain-error.ts";
 import type { HoldBack } from "#services/platform/hold-back.ts";
 import type { Logger } from "#services/platform/log.ts";
-import { sessionIdFrom } from "#services/platform/rpc-context.ts";
-import { reasonFromError } from "#services/platform/rpc-errors.ts";
+import { sessionIdFrom } from "#services/platform/rpc/context.ts";
+import { reasonFromError } from "#services/platform/rpc/errors.ts";
 import { pathOfUrl } from "#services/platform/transport/target.ts";
 import { BodyTooLargeError, readBody } from "../body.ts";
 import { callOptionsFor, type GatewayClients } from "../clients.ts";

@@ -8,10 +8,10 @@ import {
   ListAuditEntriesResponseSchema,
 } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import type { AuditEntrySchema } from "#gen/leadcast/account/v1/audit_pb.ts";
-import { type AuditEntry, type AuditFilter, selectEntries } from "#services/audit/store.ts";
-import type { Sql } from "#services/database/client.ts";
+import { type AuditEntry, type AuditFilter, selectEntries } from "#services/core/audit/store.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
-import { microsecondsFromTimestamp } from "#services/platform/rpc-time.ts";
+import { microsecondsFromTimestamp } from "#services/platform/rpc/time.ts";
 
 const DEFAULT_PAGE = 100;
 

@@ -1,9 +1,9 @@
 /** What the account service's process reads from its environment. */
 import { Type } from "@sinclair/typebox";
-import { databaseVariables, wrongWithDatabase } from "#services/database/variables.ts";
+import { databaseVariables, wrongWithDatabase } from "#services/core/database/variables.ts";
 import { readConfig } from "#services/platform/config.ts";
-import { rpcLoadVars } from "#services/platform/rpc-load.ts";
-import { rpcServerVariables, wrongWithPorts, wrongWithServerTls } from "#services/platform/rpc-variables.ts";
+import { rpcLoadVars } from "#services/platform/rpc/load.ts";
+import { rpcServerVariables, wrongWithPorts, wrongWithServerTls } from "#services/platform/rpc/variables.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { hostVar, optionalPortVar, portVar } from "#services/platform/variables.ts";
 

@@ -16,13 +16,13 @@ import {
   PutTariffResponseSchema,
   ResolveSessionResponseSchema,
 } from "#gen/leadcast/account/v1/account_service_pb.ts";
-import { noteChange } from "#services/audit/record.ts";
-import { keepSequenceAhead } from "#services/database/assigned-id.ts";
-import type { Drizzle, Sql } from "#services/database/client.ts";
-import { retryCollisions, SqlState, sqlStateOf } from "#services/database/retry.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import { keepSequenceAhead } from "#services/core/database/assigned-id.ts";
+import type { Drizzle, Sql } from "#services/core/database/client.ts";
+import { retryCollisions, SqlState, sqlStateOf } from "#services/core/database/retry.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
-import { dateFromTimestamp, timestampFromMoment } from "#services/platform/rpc-time.ts";
+import { dateFromTimestamp, timestampFromMoment } from "#services/platform/rpc/time.ts";
 import { type Account, DEFAULT_MAX_BROADCASTS, hashSessionToken, sessionSeconds, type Tariff } from "./account.ts";
 import { auditHandlers } from "./audit-log.ts";
 import { accountExists, selectSession, selectSessions } from "./session-store.ts";

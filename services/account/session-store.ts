@@ -1,5 +1,5 @@
 /** Statements on sessions. Raw: the one that every REST call asks for is prepared. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 
 /** Held until the transaction ends, so that calls for one account see each other's sessions. @returns false if there is none. */
 export async function lockAccount(tx: TransactionSql, accountId: number): Promise<boolean> {

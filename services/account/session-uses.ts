@@ -2,7 +2,7 @@
  * Notes when sessions were last used. Each REST call uses one, so uses are collected and written together, once a second: a use
  * that is not written yet is lost with the process, and another copy learns of it a second later.
  */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { updateLastUsed } from "./session-store.ts";
 

@@ -1,8 +1,8 @@
 /** The transactions of sessions. */
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { sessionIdFrom } from "#services/platform/rpc-context.ts";
+import { sessionIdFrom } from "#services/platform/rpc/context.ts";
 import { createSessionToken, hashSessionToken, SESSIONS_PER_ACCOUNT } from "./account.ts";
 import * as store from "./session-store.ts";
 

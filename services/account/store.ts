@@ -1,7 +1,7 @@
 /** The account service's statements on accounts and tariffs. */
 import { eq } from "drizzle-orm";
-import type { Drizzle } from "#services/database/client.ts";
-import { account, tariff } from "#services/database/schema/index.ts";
+import type { Drizzle } from "#services/core/database/client.ts";
+import { account, tariff } from "#services/core/database/schema/index.ts";
 import type { Account, Tariff } from "./account.ts";
 
 /** Drizzle's builder, in a transaction or not. */

@@ -1,17 +1,17 @@
 /** What a broadcast process does beside answering calls: the relay for its shards, samples of progress, cleaning up. */
 import { randomUUID } from "node:crypto";
 import type { NatsConnection } from "nats";
-import type { Sql } from "#services/database/client.ts";
-import type { DatabaseClock } from "#services/ledger/database-clock.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { DatabaseClock } from "#services/core/ledger/database-clock.ts";
+import { decodeUnsent } from "#services/core/queue/jobs.ts";
+import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/core/queue/low-lanes.ts";
+import { publishJobs } from "#services/core/queue/publisher.ts";
+import { ensureStream, type StreamOptions } from "#services/core/queue/streams.ts";
+import { UNSENT_SUBJECTS } from "#services/core/queue/subjects.ts";
+import { runRetention } from "#services/core/retention/retention.ts";
+import { LeaseKeeper, LeaseRole } from "#services/core/shards/leases.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import type { Logger } from "#services/platform/log.ts";
-import { decodeUnsent } from "#services/queue/jobs.ts";
-import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
-import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/queue/low-lanes.ts";
-import { publishJobs } from "#services/queue/publisher.ts";
-import { ensureStream, type StreamOptions } from "#services/queue/streams.ts";
-import { UNSENT_SUBJECTS } from "#services/queue/subjects.ts";
-import { runRetention } from "#services/retention/retention.ts";
 import type { ProgressMeter } from "./progress.ts";
 import { Relay, type RelayOptions } from "./relay.ts";
 

@@ -1,6 +1,6 @@
-/** Statements on broadcasts whose bots are at fault; see services/ledger/fault-streak.ts. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
+/** Statements on broadcasts whose bots are at fault; see services/core/ledger/fault-streak.ts. */
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { HoldReason, SendKind, SendState } from "#services/core/ledger/send.ts";
 import { BroadcastState } from "./broadcast.ts";
 import type { BroadcastRow } from "./store.ts";
 

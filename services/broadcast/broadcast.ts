@@ -11,7 +11,7 @@
  *
  * Each Start opens a run (`run` rises); done and cancelled close it. Reset ends the generation: the broadcast gets a new
  * ledger source and the old one's rows go in the background. Every transition is one transaction that shuts the gate
- * (services/ledger/gate.ts) or holds the row, and is decided inside it. Invariants:
+ * (services/core/ledger/gate.ts) or holds the row, and is decided inside it. Invariants:
  *
  * 1. Sends are claimed only while the state is running, for the run that is open.
  * 2. The counters' `queued` is 0 in done, cancelled and draft (sends on the wire excepted, in cancelled).

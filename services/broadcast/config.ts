@@ -1,18 +1,18 @@
 /** What the broadcast service's process reads from its environment. */
 import { Type } from "@sinclair/typebox";
-import { databaseVariables, wrongWithDatabase } from "#services/database/variables.ts";
+import { databaseVariables, wrongWithDatabase } from "#services/core/database/variables.ts";
+import { natsVariables, wrongWithQueue } from "#services/core/queue/variables.ts";
 import { readConfig } from "#services/platform/config.ts";
-import { rpcLoadVars } from "#services/platform/rpc-load.ts";
+import { rpcLoadVars } from "#services/platform/rpc/load.ts";
 import {
   rpcClientVariables,
   rpcServerVariables,
   wrongWithClient,
   wrongWithPorts,
   wrongWithServerTls,
-} from "#services/platform/rpc-variables.ts";
+} from "#services/platform/rpc/variables.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { hostVar, httpUrlVar, optionalPortVar, portVar } from "#services/platform/variables.ts";
-import { natsVariables, wrongWithQueue } from "#services/queue/variables.ts";
 import { MAX_QUEUED } from "./queue-room.ts";
 
 export const Config = Type.Object({

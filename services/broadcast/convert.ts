@@ -10,9 +10,9 @@ import {
 } from "#gen/leadcast/broadcast/v1/broadcast_pb.ts";
 import type { MessageBody as BodyMessage } from "#gen/leadcast/campaign/v1/body_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { emptyBody, type MessageBody } from "#services/message/body.ts";
+import { emptyBody, type MessageBody } from "#services/core/message/body.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
-import { dateFromTimestamp } from "#services/platform/rpc-time.ts";
+import { dateFromTimestamp } from "#services/platform/rpc/time.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
 import type { BroadcastState } from "./broadcast.ts";
 import type { BroadcastView, LeadCounters, ListedBroadcast } from "./view.ts";

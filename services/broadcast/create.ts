@@ -1,6 +1,6 @@
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { type BroadcastRoom, insertBroadcast, lockBroadcastRoom } from "./store.ts";
 

@@ -1,6 +1,6 @@
-import type { Sql } from "#services/database/client.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
-import { checkBody, checkSendable, type MessageBody } from "#services/message/body.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
+import { checkBody, checkSendable, type MessageBody } from "#services/core/message/body.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { type Audience, checkAudience } from "./audience.ts";
 import { isOpen } from "./broadcast.ts";
@@ -12,7 +12,7 @@ export interface BroadcastEdit {
   body: MessageBody;
 }
 
-/** Throws unless the account may use the media of a body. See services/media. */
+/** Throws unless the account may use the media of a body. See services/core/media. */
 export type CheckMedia = (sql: store.Queryable, accountId: number, body: MessageBody) => Promise<void>;
 
 /**

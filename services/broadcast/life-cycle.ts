@@ -2,13 +2,13 @@
  * The transactions of a broadcast's life: each decides and writes while it holds what decides. Order of locks: gate →
  * broadcast → sends → counters → account.
  */
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { loadEntitlement } from "#services/entitlement/entitlement.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT, readCounters } from "#services/ledger/counters.ts";
-import { shutGate } from "#services/ledger/gate.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
-import { checkSendable } from "#services/message/body.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
+import { CounterDeltas, LIFE_CYCLE_SLOT, readCounters } from "#services/core/ledger/counters.ts";
+import { shutGate } from "#services/core/ledger/gate.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
+import { checkSendable } from "#services/core/message/body.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import { excuseBots, selectHopelessBots } from "./bot-fault-store.ts";

@@ -1,6 +1,6 @@
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { type PreviewClient, sendPreview } from "#services/core/preview/preview.ts";
 import { notYours } from "#services/platform/domain-error.ts";
-import { type PreviewClient, sendPreview } from "#services/preview/preview.ts";
 import { selectBroadcast } from "./store.ts";
 
 /** Sends the stored body to its owner. Throws DomainError NOT_YOURS, and what `sendPreview` throws. */

@@ -3,11 +3,11 @@
  * a second for every open broadcast, so that asking costs nothing extra; nothing else depends on them.
  */
 
-import { DUPLICATE_MESSAGE } from "#services/bot/number.ts";
-import type { Sql } from "#services/database/client.ts";
-import { type Counters, readCounters } from "#services/ledger/counters.ts";
-import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { DUPLICATE_MESSAGE } from "#services/core/bot/number.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { type Counters, readCounters } from "#services/core/ledger/counters.ts";
+import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { BroadcastState } from "./broadcast.ts";

@@ -1,6 +1,6 @@
 /** How many messages an account may have queued: Start asks, and whatever else puts many of them into the queue. */
-import type { TransactionSql } from "#services/database/client.ts";
-import { readCounters } from "#services/ledger/counters.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import * as store from "./store.ts";
 

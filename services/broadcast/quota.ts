@@ -1,6 +1,6 @@
-import type { Sql } from "#services/database/client.ts";
-import { readCounters } from "#services/ledger/counters.ts";
-import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
+import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import * as store from "./store.ts";
 

@@ -4,8 +4,8 @@
  * A lane is one bot's follow-ups, or one bot's part of one running broadcast. Thousands of them cost nothing while nothing
  * is to be done: the list is made anew only when something that it is made of has changed.
  */
-import type { SendJob } from "#services/ledger/claim.ts";
-import { ALL_BOTS, SendKind, shardOf } from "#services/ledger/send.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { ALL_BOTS, SendKind, shardOf } from "#services/core/ledger/send.ts";
 import { LaneMarks } from "./lane-marks.ts";
 import type { RelayBot, RunningBroadcast } from "./relay-store.ts";
 

@@ -1,11 +1,11 @@
 /**
- * What the relay asks Postgres. What reads the ledger takes a transaction of it (services/ledger/transaction.ts), whose plans
- * are made for the ledger as it is. The predicate *sendable now* stands here as the claim applies it (services/ledger/store.ts).
+ * What the relay asks Postgres. What reads the ledger takes a transaction of it (services/core/ledger/transaction.ts), whose plans
+ * are made for the ledger as it is. The predicate *sendable now* stands here as the claim applies it (services/core/ledger/store.ts).
  */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
-import { LeaseRole } from "#services/queue/leases.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind, SendState, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { LeaseRole } from "#services/core/shards/leases.ts";
 
 /** A running broadcast, whether or not it may send now. */
 export interface RunningBroadcast {

@@ -14,12 +14,12 @@
  * Nothing here decides whether a lead is messaged: a message published twice, late or never changes only when.
  */
 
-import type { Sql } from "#services/database/client.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { readCounters } from "#services/ledger/counters.ts";
-import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
+import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
+import { SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import { selectHopelessBroadcasts } from "./bot-fault-store.ts";

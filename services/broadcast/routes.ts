@@ -6,9 +6,9 @@ import {
   type Progress as ProgressMessage,
   ProgressSchema,
 } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
-import { recordOutside } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
-import type { DatabaseClock } from "#services/ledger/database-clock.ts";
+import { recordOutside } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { DatabaseClock } from "#services/core/ledger/database-clock.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import {
   audienceFromMessage,

@@ -1,9 +1,9 @@
 /** Statements on broadcasts; transactions are in life-cycle.ts. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { ALL_BOTS, type HoldReason, SendKind, SendState } from "#services/ledger/send.ts";
-import { HOLD_ORDER_SQL } from "#services/ledger/store.ts";
-import type { MessageBody } from "#services/message/body.ts";
-import type { ParsedText } from "#services/message/markdown.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { ALL_BOTS, type HoldReason, SendKind, SendState } from "#services/core/ledger/send.ts";
+import { HOLD_ORDER_SQL } from "#services/core/ledger/store.ts";
+import type { MessageBody } from "#services/core/message/body.ts";
+import type { ParsedText } from "#services/core/message/markdown.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
 import type { BroadcastState } from "./broadcast.ts";
 

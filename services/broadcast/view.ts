@@ -1,6 +1,6 @@
 /** What a caller sees of broadcasts: rows with their counters, total and remaining. */
-import type { Sql } from "#services/database/client.ts";
-import { type Counters, readCounters } from "#services/ledger/counters.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { type Counters, readCounters } from "#services/core/ledger/counters.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { BroadcastState } from "./broadcast.ts";
 import type { BroadcastHead, BroadcastRow } from "./store.ts";

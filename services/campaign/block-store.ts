@@ -1,8 +1,8 @@
 /** Statements about triggered blocks. */
 import { and, eq, ne, sql } from "drizzle-orm";
-import { block, campaign } from "#services/database/schema/index.ts";
-import type { MessageBody } from "#services/message/body.ts";
-import type { ParsedText } from "#services/message/markdown.ts";
+import { block, campaign } from "#services/core/database/schema/index.ts";
+import type { MessageBody } from "#services/core/message/body.ts";
+import type { ParsedText } from "#services/core/message/markdown.ts";
 import type { Block } from "./block.ts";
 import type { Queries } from "./bot-store.ts";
 import { CampaignState } from "./campaign.ts";

@@ -1,5 +1,5 @@
-import { checkBody, checkSendable, emptyBody, type MessageBody } from "#services/message/body.ts";
-import type { ParsedText } from "#services/message/markdown.ts";
+import { checkBody, checkSendable, emptyBody, type MessageBody } from "#services/core/message/body.ts";
+import type { ParsedText } from "#services/core/message/markdown.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
 /** Statuses of leads, in the order of their numbers. */

@@ -1,9 +1,9 @@
 /** Statements about bots. */
 import { and, eq, inArray, ne, sql } from "drizzle-orm";
-import { NumberState } from "#services/bot/number.ts";
-import type { Drizzle } from "#services/database/client.ts";
-import { account, bot, lane, serviceBot } from "#services/database/schema/index.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { NumberState } from "#services/core/bot/number.ts";
+import type { Drizzle } from "#services/core/database/client.ts";
+import { account, bot, lane, serviceBot } from "#services/core/database/schema/index.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import type { Bot } from "./bot.ts";
 
 /** Drizzle's builder, in a transaction or not. */

@@ -1,4 +1,4 @@
-import { NumberState, numberOfToken, UNKNOWN_NUMBER } from "#services/bot/number.ts";
+import { NumberState, numberOfToken, UNKNOWN_NUMBER } from "#services/core/bot/number.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 
 /** A bot as a caller wants it. */

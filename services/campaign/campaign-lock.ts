@@ -7,7 +7,7 @@
  * without a gap would keep an UPDATE of the campaign waiting for as long as they have work.
  */
 import { sql } from "drizzle-orm";
-import type { TransactionSql } from "#services/database/client.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
 import type { Queries } from "./bot-store.ts";
 
 /** First key of these locks, apart from the gates' single keys; the second is a hash, where a collision only waits. */

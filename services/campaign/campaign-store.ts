@@ -1,7 +1,7 @@
 /** Statements about campaigns. */
 import { and, count, desc, eq, lt, ne } from "drizzle-orm";
-import type { TransactionSql } from "#services/database/client.ts";
-import { account, campaign, lead } from "#services/database/schema/index.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { account, campaign, lead } from "#services/core/database/schema/index.ts";
 import type { Queries } from "./bot-store.ts";
 import { type Campaign, CampaignState } from "./campaign.ts";
 

@@ -1,8 +1,8 @@
-import type { TransactionSql } from "#services/database/client.ts";
-import { retryCollisions } from "#services/database/retry.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/ledger/counters.ts";
-import { passGates } from "#services/ledger/gate.ts";
-import { forgetChat } from "#services/ledger/reachability.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { retryCollisions } from "#services/core/database/retry.ts";
+import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/core/ledger/counters.ts";
+import { passGates } from "#services/core/ledger/gate.ts";
+import { forgetChat } from "#services/core/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { takeCampaignLock } from "./campaign-lock.ts";
 import { clearMessageIds, deleteLeadRow, selectWaitingBroadcasts, updateLeadToDropped } from "./erasure-store.ts";

@@ -1,6 +1,6 @@
 /** Statements that erase a person. */
-import type { TransactionSql } from "#services/database/client.ts";
-import { SendKind, SendReason, SendState } from "#services/ledger/send.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { SendKind, SendReason, SendState } from "#services/core/ledger/send.ts";
 import type { LeadRef } from "./lead-store.ts";
 
 /** The account's broadcasts that have a row of this lead waiting. The ledger has no index by lead: it is asked per source. */

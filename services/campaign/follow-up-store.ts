@@ -1,7 +1,7 @@
 /** What entering a status leaves in the ledger. */
-import type { TransactionSql } from "#services/database/client.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/ledger/counters.ts";
-import { SendKind, SendState } from "#services/ledger/send.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/core/ledger/counters.ts";
+import { SendKind, SendState } from "#services/core/ledger/send.ts";
 import { CampaignState } from "./campaign.ts";
 import type { CampaignBot } from "./campaign-store.ts";
 

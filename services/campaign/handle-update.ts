@@ -1,7 +1,7 @@
-import { noteChange } from "#services/audit/record.ts";
-import { retryCollisions } from "#services/database/retry.ts";
-import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
-import { SendReason } from "#services/ledger/send.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import { retryCollisions } from "#services/core/database/retry.ts";
+import { applyFact, type ReachabilityFact } from "#services/core/ledger/reachability.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { isSameBot, optOutChat, type PeopleContext } from "./opt-out.ts";
 import { selectTapTarget } from "./opt-out-store.ts";

@@ -1,5 +1,5 @@
 /** Statements about leads. All of them are raw: they carry people's data, which drizzle puts into its errors. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import type { CampaignBot } from "./campaign-store.ts";
 import type { LeadInput } from "./lead.ts";
 

@@ -9,7 +9,7 @@ import type {
 } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import type { SaveBlockRequest } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import type { Lead as LeadMessage, LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { pastMicroseconds } from "#services/platform/rpc-time.ts";
+import { pastMicroseconds } from "#services/platform/rpc/time.ts";
 import type { Block, BlockPatch } from "./block.ts";
 import type { Bot, BotInput } from "./bot.ts";
 import { type Campaign, CampaignState } from "./campaign.ts";

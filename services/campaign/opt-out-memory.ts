@@ -4,7 +4,7 @@
  * sealed, opened by campaign alone, and never changed, or nothing that is kept would be found again.
  */
 import { createHmac, randomBytes } from "node:crypto";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { ConfigError } from "#services/platform/config.ts";
 import { ownSecretContext } from "#services/platform/secret-contexts.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";

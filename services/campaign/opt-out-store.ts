@@ -1,6 +1,6 @@
 /** Statements about opt-outs and erased leads. Hashes are in hex. */
-import { NumberState, numberOfToken, UNKNOWN_NUMBER } from "#services/bot/number.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import { NumberState, numberOfToken, UNKNOWN_NUMBER } from "#services/core/bot/number.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";
 import { tokenContext } from "./bot.ts";
 

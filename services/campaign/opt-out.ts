@@ -11,7 +11,7 @@
  *
  * Order of locks: campaign → lead → memory.
  */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { takeCampaignLock } from "./campaign-lock.ts";

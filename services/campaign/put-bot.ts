@@ -1,20 +1,20 @@
 /**
- * PutBot: creates or replaces a bot by id, and decides whose number it is (services/bot/number.ts). A number is taken by
+ * PutBot: creates or replaces a bot by id, and decides whose number it is (services/core/bot/number.ts). A number is taken by
  * the write itself: of calls that want one at the same time the unique column lets one through, and the others look again
  * and find who has it.
  */
 import type { Client } from "@connectrpc/connect";
 import { type DeliveryService, TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { noteChange } from "#services/audit/record.ts";
-import { releaseNumber } from "#services/bot/duplicate.ts";
-import { NumberState, TOKEN_CHECK_CONTEXT } from "#services/bot/number.ts";
-import { keepSequenceAhead } from "#services/database/assigned-id.ts";
-import type { Drizzle, Sql } from "#services/database/client.ts";
-import { constraintOf, retryCollisions } from "#services/database/retry.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import { releaseNumber } from "#services/core/bot/duplicate.ts";
+import { NumberState, TOKEN_CHECK_CONTEXT } from "#services/core/bot/number.ts";
+import { keepSequenceAhead } from "#services/core/database/assigned-id.ts";
+import type { Drizzle, Sql } from "#services/core/database/client.ts";
+import { constraintOf, retryCollisions } from "#services/core/database/retry.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
+import { passOn } from "#services/core/preview/preview.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";
-import { passOn } from "#services/preview/preview.ts";
 import {
   type Bot,
   type BotInput,

@@ -1,7 +1,7 @@
-import { noteChange } from "#services/audit/record.ts";
-import { keepSequenceAhead } from "#services/database/assigned-id.ts";
-import type { Drizzle, Sql } from "#services/database/client.ts";
-import { retryCollisions } from "#services/database/retry.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import { keepSequenceAhead } from "#services/core/database/assigned-id.ts";
+import type { Drizzle, Sql } from "#services/core/database/client.ts";
+import { retryCollisions } from "#services/core/database/retry.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { botBelongsTo, type Queries } from "./bot-store.ts";
 import { type Campaign, CampaignState, checkCampaignChange } from "./campaign.ts";

@@ -1,8 +1,8 @@
-import { noteChange } from "#services/audit/record.ts";
-import { keepSequenceAhead } from "#services/database/assigned-id.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { constraintOf, retryCollisions } from "#services/database/retry.ts";
-import { showFacts } from "#services/ledger/reachability.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import { keepSequenceAhead } from "#services/core/database/assigned-id.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { constraintOf, retryCollisions } from "#services/core/database/retry.ts";
+import { showFacts } from "#services/core/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { shareCampaignLock } from "./campaign-lock.ts";
 import { selectCampaignBot } from "./campaign-store.ts";

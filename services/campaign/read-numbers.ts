@@ -3,10 +3,10 @@
  * the start, in batches. Each batch is a transaction under a lock that all copies share, and what is read stays read, so
  * a start may be killed and several may come at once.
  */
-import { makeDuplicates } from "#services/bot/duplicate.ts";
-import { NumberState, numberOfToken } from "#services/bot/number.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { retryCollisions } from "#services/database/retry.ts";
+import { makeDuplicates } from "#services/core/bot/duplicate.ts";
+import { NumberState, numberOfToken } from "#services/core/bot/number.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { retryCollisions } from "#services/core/database/retry.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";
 import { tokenContext } from "./bot.ts";

@@ -1,4 +1,4 @@
-import type { TransactionSql } from "#services/database/client.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
 import type { Logger } from "#services/platform/log.ts";
 import { hashesOf, type PeopleContext } from "./opt-out.ts";
 import * as store from "./opt-out-store.ts";

@@ -1,5 +1,5 @@
 /** Statements about sealed values, whichever they are. Names of tables and columns are our own. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 
 export interface SealedColumn {
   table: "bot" | "sealed_secret";

@@ -3,8 +3,8 @@
  * writes a value only over the one that it has read: so it may be broken off and repeated at any time, also beside itself, PutBot and
  * sending, which reads either. What cannot be opened is left as it is, and named.
  */
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { botTokenContext, ownSecretContext, webhookSecretContext } from "#services/platform/secret-contexts.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";
 import { type SealedColumn, selectToReseal, updateResealed } from "./reseal-store.ts";

@@ -17,17 +17,17 @@ import {
   UploadMediaResponseSchema,
 } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import type { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { noteChange, recordOutside } from "#services/audit/record.ts";
-import type { Drizzle, Sql } from "#services/database/client.ts";
-import { retryCollisions } from "#services/database/retry.ts";
-import { applyFact, type ReachabilityFact } from "#services/ledger/reachability.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import { uploadMedia } from "#services/media/media.ts";
+import { noteChange, recordOutside } from "#services/core/audit/record.ts";
+import type { Drizzle, Sql } from "#services/core/database/client.ts";
+import { retryCollisions } from "#services/core/database/retry.ts";
+import { applyFact, type ReachabilityFact } from "#services/core/ledger/reachability.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import { uploadMedia } from "#services/core/media/media.ts";
+import { type PreviewClient, sendPreview } from "#services/core/preview/preview.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { FairTurns } from "#services/platform/fair-turns.ts";
-import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc-time.ts";
+import { microsecondsFromTimestamp, pastMicroseconds } from "#services/platform/rpc/time.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
-import { type PreviewClient, sendPreview } from "#services/preview/preview.ts";
 import { STATUSES, zeroBlock } from "./block.ts";
 import { campaignBelongsTo, selectBlocks } from "./block-store.ts";
 import { botBelongsTo } from "./bot-store.ts";

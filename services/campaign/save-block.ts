@@ -1,7 +1,7 @@
-import { noteChange } from "#services/audit/record.ts";
-import type { Drizzle, Sql } from "#services/database/client.ts";
-import { loadEntitlement } from "#services/entitlement/entitlement.ts";
-import { checkMediaRef } from "#services/media/media.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Drizzle, Sql } from "#services/core/database/client.ts";
+import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
+import { checkMediaRef } from "#services/core/media/media.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { applyPatch, type Block, type BlockPatch, bodyChanged, checkBlock, checkPatch } from "./block.ts";
 import { campaignBelongsTo, insertZeroBlock, lockBlock, updateBlock } from "./block-store.ts";

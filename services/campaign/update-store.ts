@@ -1,5 +1,5 @@
 /** Statements about updates. Raw: they carry people's data, which drizzle puts into its errors. */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 
 /** What decides about a bot's updates. */
 export interface UpdateBot {

@@ -1,5 +1,5 @@
 /** Reads Telegram's updates. Anyone can make a bot receive nearly anything: nothing here is believed to be complete. */
-import { isUnsubscribeData, parseUnsubscribeData } from "#services/message/render.ts";
+import { isUnsubscribeData, parseUnsubscribeData } from "#services/core/message/render.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
 /** What an update means for leads. */

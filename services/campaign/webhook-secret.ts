@@ -16,12 +16,12 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Client } from "@connectrpc/connect";
 import type { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { passOn } from "#services/core/preview/preview.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { webhookSecretContext } from "#services/platform/secret-contexts.ts";
 import { type SecretBox, SecretError } from "#services/platform/secrets.ts";
-import { passOn } from "#services/preview/preview.ts";
 import * as store from "./webhook-store.ts";
 
 /** Telegram takes A–Z, a–z, 0–9, _ and -, up to 256 of them. */

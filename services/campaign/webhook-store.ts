@@ -1,5 +1,5 @@
 /** Statements about webhooks' secrets. Raw: drizzle puts parameters into its errors. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 
 export interface StoredSecrets {
   /** Of before it was sealed; empty since. */

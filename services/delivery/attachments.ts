@@ -1,15 +1,15 @@
 /**
- * Media with a send. A bot uploads a file once and reuses the `file_id` that comes back (services/media/file-id.ts): the
+ * Media with a send. A bot uploads a file once and reuses the `file_id` that comes back (services/core/media/file-id.ts): the
  * first send carries the bytes, the others wait for it with their places in flight, so a bot that uploads claims nothing
  * more than its lane has room for. A `file_id` that stopped working is forgotten and uploaded again, once an hour; whatever
  * is refused in between is not the file_id's fault.
  */
 import { randomUUID } from "node:crypto";
-import type { Sql } from "#services/database/client.ts";
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import { claimFile, forgetFile, releaseFile, storeFile } from "#services/media/file-id.ts";
-import { openMedia, readMedia } from "#services/media/media.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import { claimFile, forgetFile, releaseFile, storeFile } from "#services/core/media/file-id.ts";
+import { openMedia, readMedia } from "#services/core/media/media.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import type { Deliver } from "./attempt.ts";
 import type { Outcome } from "./outcome.ts";

@@ -7,9 +7,9 @@
  * before anything is settled: if it is refused too the bot is at fault, and if the bot is well the send was refused in words
  * of no table.
  */
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import type { SendResult } from "#services/ledger/settle.ts";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import type { SendResult } from "#services/core/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 import type { Lane } from "./lane.ts";

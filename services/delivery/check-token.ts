@@ -1,5 +1,5 @@
 import { TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { TOKEN_CHECK_CONTEXT } from "#services/bot/number.ts";
+import { TOKEN_CHECK_CONTEXT } from "#services/core/bot/number.ts";
 import type { SecretBox } from "#services/platform/secrets.ts";
 import { outcomeOf } from "./outcome.ts";
 import type { BotApi } from "./telegram.ts";

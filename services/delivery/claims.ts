@@ -4,13 +4,13 @@
  * A claim that failed may still have been committed, or be committed in a moment. Nothing was sent under its token, so
  * whatever stands under it is put back, twice: at once and after the COMMIT of a connection that broke has had its time.
  */
-import type { Sql } from "#services/database/client.ts";
-import { type ClaimAnswer, claimSends, randomToken } from "#services/ledger/claim.ts";
-import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import { UNKNOWN_ACCOUNT } from "#services/ledger/settle.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { type ClaimAnswer, claimSends, randomToken } from "#services/core/ledger/claim.ts";
+import type { DatabaseClock } from "#services/core/ledger/database-clock.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import { UNKNOWN_ACCOUNT } from "#services/core/ledger/settle.ts";
+import { LeaseRole } from "#services/core/shards/leases.ts";
 import type { Clock } from "#services/platform/clock.ts";
-import { LeaseRole } from "#services/queue/leases.ts";
 import type { QueuedJob } from "./lane.ts";
 import type { Settler } from "./settler.ts";
 import type { Unsent } from "./unsent.ts";

@@ -1,9 +1,9 @@
 /** Statements about holds. `lane` has a row for each bot and reason; its moments are Postgres' own. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { ALL_BOTS, HoldReason, SendKind, SendState, SHARD_COUNT } from "#services/ledger/send.ts";
-import { HOLD_ORDER_SQL } from "#services/ledger/store.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { ALL_BOTS, HoldReason, SendKind, SendState, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { HOLD_ORDER_SQL } from "#services/core/ledger/store.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import type { BreakerRule } from "./breaker.ts";
 
 /** Holds the bot for so long; of two such holds the longer one counts. */

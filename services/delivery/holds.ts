@@ -11,8 +11,8 @@
  * | botFault | a streak of refusals (fault-streak.ts) | a message is accepted |
  * | operator, restored, duplicate | HoldBot and HoldAll, restore.ts, PutBot | Release, AcceptRestore, PutBot |
  */
-import type { Sql } from "#services/database/client.ts";
-import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { breakerRule } from "./breaker.ts";
 import * as store from "./holds-store.ts";

@@ -4,14 +4,14 @@
  * stream and consumer exist and pulling again: nothing in the stream is needed for the truth.
  */
 import type { Consumer, ConsumerMessages, JetStreamManager, JsMsg, Msg, NatsConnection } from "nats";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind } from "#services/ledger/send.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind } from "#services/core/ledger/send.ts";
+import { decodeJob } from "#services/core/queue/jobs.ts";
+import { encodeLowLanes, LOW_LANES_SUBJECT } from "#services/core/queue/low-lanes.ts";
+import { ensureConsumer, ensureStream, type StreamOptions } from "#services/core/queue/streams.ts";
+import { consumerName, STREAM } from "#services/core/queue/subjects.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
-import { decodeJob } from "#services/queue/jobs.ts";
-import { encodeLowLanes, LOW_LANES_SUBJECT } from "#services/queue/low-lanes.ts";
-import { ensureConsumer, ensureStream, type StreamOptions } from "#services/queue/streams.ts";
-import { consumerName, STREAM } from "#services/queue/subjects.ts";
 import { LowWatch } from "./low-watch.ts";
 
 export interface IntakeOptions {

@@ -9,8 +9,8 @@
  * Only as much is claimed ahead as will be written within a moment, and only as much is in flight as the Bot API's latency
  * asks for: so a Bot API that stops answering, or a crash, leaves few sends in doubt.
  */
-import { type ClaimedSend, keyOf, type SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SendReason, shardOf } from "#services/ledger/send.ts";
+import { type ClaimedSend, keyOf, type SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind, SendReason, shardOf } from "#services/core/ledger/send.ts";
 import type { Jitter } from "./jitter.ts";
 import { ChatPacer, Pacer, type Place } from "./pacer.ts";
 

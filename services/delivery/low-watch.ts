@@ -2,8 +2,8 @@
  * Notices when half of what a lane had here is acked, and tells the relay, which can then fill the lane's window up at the
  * right moment: it would otherwise have to guess how fast the lane goes, and read windows that are still full or come late.
  */
-import type { SendJob } from "#services/ledger/claim.ts";
-import type { LowLane } from "#services/queue/low-lanes.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import type { LowLane } from "#services/core/queue/low-lanes.ts";
 
 /** Lanes that get low within this are told of together. */
 const GROUP_MS = 2;

@@ -1,23 +1,23 @@
 /** The delivery service's process: JetStream in, the Bot API out, and the only one to call it. */
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { createAuditor } from "#services/audit/refusals.ts";
-import { checkDatabase, createDatabase } from "#services/database/client.ts";
-import { pingDatabase } from "#services/database/ping.ts";
-import { prepareDatabase } from "#services/database/start.ts";
-import { databaseUrlOf } from "#services/database/variables.ts";
+import { createAuditor } from "#services/core/audit/refusals.ts";
+import { checkDatabase, createDatabase } from "#services/core/database/client.ts";
+import { pingDatabase } from "#services/core/database/ping.ts";
+import { prepareDatabase } from "#services/core/database/start.ts";
+import { databaseUrlOf } from "#services/core/database/variables.ts";
+import { connectQueue, drainWhenLost } from "#services/core/queue/connection.ts";
+import { queueAccessOf } from "#services/core/queue/variables.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { ConfigError } from "#services/platform/config.ts";
 import { runProcess } from "#services/platform/lifecycle.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
 import { openPorts } from "#services/platform/open-ports.ts";
-import { rpcLoadFrom } from "#services/platform/rpc-load.ts";
-import { createRpcServer } from "#services/platform/rpc-server.ts";
-import { storableInterceptor } from "#services/platform/rpc-storable.ts";
-import { watchServerTls } from "#services/platform/rpc-variables.ts";
+import { rpcLoadFrom } from "#services/platform/rpc/load.ts";
+import { createRpcServer } from "#services/platform/rpc/server.ts";
+import { storableInterceptor } from "#services/platform/rpc/storable.ts";
+import { watchServerTls } from "#services/platform/rpc/variables.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
-import { connectQueue, drainWhenLost } from "#services/queue/connection.ts";
-import { queueAccessOf } from "#services/queue/variables.ts";
 import { readDeliveryConfig } from "./config.ts";
 import { createDelivery } from "./delivery.ts";
 

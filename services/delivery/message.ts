@@ -1,9 +1,9 @@
 /** From a claimed send to what goes to the Bot API. */
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import type { MediaType } from "#services/message/limits.ts";
-import { isBlank, type MacroValues } from "#services/message/macros.ts";
-import type { ParsedText } from "#services/message/markdown.ts";
-import { type InlineKeyboard, renderMessage, unsubscribeData } from "#services/message/render.ts";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import type { MediaType } from "#services/core/message/limits.ts";
+import { isBlank, type MacroValues } from "#services/core/message/macros.ts";
+import type { ParsedText } from "#services/core/message/markdown.ts";
+import { type InlineKeyboard, renderMessage, unsubscribeData } from "#services/core/message/render.ts";
 
 /** One message, ready for the Bot API. */
 export interface OutgoingMessage {

@@ -4,15 +4,15 @@
  * - of the lead: refused for good because of this chat;
  * - of the body: every lead may meet it, so it may only fail a lead once another has had the same body;
  * - unlisted: words that nobody has published. Judged like the body's, and watched: where one lead after another meets
- *   them although the body was accepted before, the bot is at fault (services/ledger/fault-streak.ts);
+ *   them although the body was accepted before, the bot is at fault (services/core/ledger/fault-streak.ts);
  * - of the bot: its token is dead, which getMe must confirm (attempt.ts);
  * - of the moment: proof that it was not accepted, and it may be tried again;
  * - unknown: the request was written and nobody can say what became of it.
  *
  * reply.ts says what came back, refusal-words.ts what Telegram's words mean, and this file what follows from both.
  */
-import type { Suspicion } from "#services/ledger/fault-streak.ts";
-import { SendReason } from "#services/ledger/send.ts";
+import type { Suspicion } from "#services/core/ledger/fault-streak.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
 import { guessedReason, type Meaning, meaningOf, normalisedWords } from "./refusal-words.ts";
 import { isDoubt } from "./reply.ts";
 

@@ -1,9 +1,9 @@
 /** Previews: the body with sample values, through the service bot, to the account's own chat. */
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql } from "#services/database/client.ts";
-import { checkBody, checkSendable } from "#services/message/body.ts";
-import { sampleMacroValues } from "#services/message/macros.ts";
-import { renderMessage } from "#services/message/render.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { checkBody, checkSendable } from "#services/core/message/body.ts";
+import { sampleMacroValues } from "#services/core/message/macros.ts";
+import { renderMessage } from "#services/core/message/render.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import type { BotApiReply } from "./outcome.ts";

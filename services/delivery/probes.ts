@@ -5,11 +5,11 @@
  * A try is an ordinary message that waits: it is chosen from the ledger, claimed past these two kinds of hold and no other,
  * and settled like every other one. Nothing goes through JetStream, as the relay publishes nothing for bots that are held.
  */
-import type { Sql } from "#services/database/client.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { type DatabaseClock, databaseClock } from "#services/ledger/database-clock.ts";
-import { ALL_BOTS, HoldReason } from "#services/ledger/send.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
+import { ALL_BOTS, HoldReason } from "#services/core/ledger/send.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { ACCEPTED_TO_CLOSE, verdictOf, waitBeforeTryMs } from "./breaker.ts";
 import { ASK_TOKEN_MS } from "./holds.ts";

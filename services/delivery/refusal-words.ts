@@ -8,7 +8,7 @@
  * after another. Words about the bot itself are left out on purpose ("Logged out", FROZEN_METHOD_INVALID, PEER_FLOOD,
  * USER_BANNED_IN_CHANNEL, USER_RESTRICTED, BOT_INVALID): they are the bot's fault, and so they must be watched.
  */
-import { SendReason } from "#services/ledger/send.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
 
 /** What is known of some words. */
 export type Meaning =

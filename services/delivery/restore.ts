@@ -14,12 +14,12 @@
  *
  * A restore into the same database of the same cluster is not seen by this: call HoldAll before and AcceptRestore after it.
  */
-import { noteChange } from "#services/audit/record.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { CounterDeltas } from "#services/ledger/counters.ts";
-import { shutGate } from "#services/ledger/gate.ts";
-import { ALL_BOTS, SendState } from "#services/ledger/send.ts";
-import { inTransaction } from "#services/ledger/transaction.ts";
+import { noteChange } from "#services/core/audit/record.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { CounterDeltas } from "#services/core/ledger/counters.ts";
+import { shutGate } from "#services/core/ledger/gate.ts";
+import { ALL_BOTS, SendState } from "#services/core/ledger/send.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
 import * as store from "./store.ts";
 
 const RESTORED_MESSAGE =

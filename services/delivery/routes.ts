@@ -1,6 +1,6 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { DeliveryService } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { recordOutside } from "#services/audit/record.ts";
+import { recordOutside } from "#services/core/audit/record.ts";
 import { type CheckTokenOptions, checkToken } from "./check-token.ts";
 import { type OperationsOptions, operations } from "./operations.ts";
 import { createPreviews, type PreviewOptions } from "./previews.ts";

@@ -4,10 +4,10 @@
  *
  * Invariant: a message is acknowledged only after its result is committed, so what is acked is never in doubt.
  */
-import type { Sql } from "#services/database/client.ts";
-import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import type { StreakChange } from "#services/ledger/fault-streak.ts";
-import { type Settlement, type StreakBots, settleSends } from "#services/ledger/settle.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { DatabaseClock } from "#services/core/ledger/database-clock.ts";
+import type { StreakChange } from "#services/core/ledger/fault-streak.ts";
+import { type Settlement, type StreakBots, settleSends } from "#services/core/ledger/settle.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { killPoint } from "#services/platform/kill-points.ts";
 

@@ -1,7 +1,7 @@
 /** Delivery's own statements: bots and what stands in their lanes' way. Claim and settle are the ledger's. */
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState } from "#services/ledger/send.ts";
-import { CURRENT_TIMELINE } from "#services/ledger/timeline.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState } from "#services/core/ledger/send.ts";
+import { CURRENT_TIMELINE } from "#services/core/ledger/timeline.ts";
 
 /** Messages in any second, by bot. */
 export async function selectLimits(sql: Sql, botIds: number[]): Promise<Map<number, number>> {

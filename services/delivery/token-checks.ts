@@ -2,7 +2,7 @@
  * Whether a token is dead. A send that is answered 401 or 404 by Telegram only suggests it: getMe confirms it. All sends of a
  * bot that meet it within a moment share one question.
  */
-import { SendReason } from "#services/ledger/send.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { type BotApiReply, type Outcome, outcomeOf, unlistedOutcome } from "./outcome.ts";
 

@@ -1,4 +1,4 @@
-import type { SendJob } from "#services/ledger/claim.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
 import type { QueuedJob } from "./lane.ts";
 
 /** Jobs in one hint at most: some 10 KB, far below what one NATS message may hold. */

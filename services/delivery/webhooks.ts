@@ -1,4 +1,4 @@
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { selectWebhookBot, type WebhookBot } from "./store.ts";
 import type { BotApi } from "./telegram.ts";

@@ -12,12 +12,12 @@
  * 2. Every claimed send is settled, whatever happens: sent, failed, unconfirmed or put back.
  * 3. A job is acked only when its row is settled or it was not claimed.
  */
-import type { Sql } from "#services/database/client.ts";
-import type { ClaimAnswer, ClaimedSend, SendJob } from "#services/ledger/claim.ts";
-import type { DatabaseClock } from "#services/ledger/database-clock.ts";
-import { ALL_BOTS, SendReason } from "#services/ledger/send.ts";
-import { type SendResult, ticketOf } from "#services/ledger/settle.ts";
-import type { BotRow } from "#services/ledger/store.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { ClaimAnswer, ClaimedSend, SendJob } from "#services/core/ledger/claim.ts";
+import type { DatabaseClock } from "#services/core/ledger/database-clock.ts";
+import { ALL_BOTS, SendReason } from "#services/core/ledger/send.ts";
+import { type SendResult, ticketOf } from "#services/core/ledger/settle.ts";
+import type { BotRow } from "#services/core/ledger/store.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import { type Attempt, type AttemptOptions, attemptSend } from "./attempt.ts";
 import { FAILURES_TO_OPEN } from "./breaker.ts";

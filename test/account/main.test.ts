@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createClient } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "#gen/grpc/health/v1/health_pb.ts";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { reasonOf } from "#test/support/rpc-failure.ts";
 import { runService, startService } from "#test/support/service-process.ts";

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/ledger/settle.ts";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/core/ledger/settle.ts";
 import { DomainError } from "#services/platform/domain-error.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";

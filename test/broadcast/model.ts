@@ -2,7 +2,7 @@
  * What a broadcast and its ledger should be, in a page: the model that random sequences of actions are held against. It knows
  * states by lead, and nothing of runs, counters, tokens or locks.
  */
-import type { SendResult } from "#services/ledger/settle.ts";
+import type { SendResult } from "#services/core/ledger/settle.ts";
 
 export type LeadState = "queued" | "sending" | "sent" | "failed" | "unconfirmed" | "dropped";
 export type LifeState = "draft" | "running" | "done" | "cancelled" | "paused" | "deleted";

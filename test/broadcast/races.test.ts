@@ -2,11 +2,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { updateBroadcast } from "#services/broadcast/edit.ts";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
-import type { TransactionSql } from "#services/database/client.ts";
-import { passGates } from "#services/ledger/gate.ts";
-import { SendReason, SendState, shardOf } from "#services/ledger/send.ts";
-import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/ledger/settle.ts";
-import { emptyBody } from "#services/message/body.ts";
+import type { TransactionSql } from "#services/core/database/client.ts";
+import { passGates } from "#services/core/ledger/gate.ts";
+import { SendReason, SendState, shardOf } from "#services/core/ledger/send.ts";
+import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/core/ledger/settle.ts";
+import { emptyBody } from "#services/core/message/body.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { holdCommits, holdLock } from "#test/support/held-transaction.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";

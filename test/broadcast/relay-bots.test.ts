@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Relay } from "#services/broadcast/relay.ts";
-import { ALL_BOTS, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendReason, SHARD_COUNT } from "#services/core/ledger/send.ts";
 import { claimedOf } from "#test/support/world.ts";
 import { allShards, counting, leadsOf, useRelayWorlds } from "./relay-world.ts";
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import { Relay } from "#services/broadcast/relay.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind } from "#services/ledger/send.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind } from "#services/core/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { counting, leadsOf, useRelayWorlds } from "./relay-world.ts";

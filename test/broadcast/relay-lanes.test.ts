@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Lane, lookAtOnce, planNextLook, RelayLanes } from "#services/broadcast/relay-lanes.ts";
 import type { RunningBroadcast } from "#services/broadcast/relay-store.ts";
-import { ALL_BOTS, SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
+import { ALL_BOTS, SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
 
 const bot = { botId: 7, accountId: 1, messagesPerSecond: 30 };
 

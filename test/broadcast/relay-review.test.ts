@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { SendReason } from "#services/ledger/send.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
 import { useRelayWorlds } from "./relay-world.ts";
 
 const setup = useRelayWorlds();

@@ -1,9 +1,9 @@
 import { afterEach } from "bun:test";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import { Relay, type RelayOptions } from "#services/broadcast/relay.ts";
-import type { Sql, TransactionSql } from "#services/database/client.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SHARD_COUNT } from "#services/ledger/send.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SHARD_COUNT } from "#services/core/ledger/send.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { createWorld, type WorldOptions } from "#test/support/world.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import * as lifeCycle from "#services/broadcast/life-cycle.ts";
 import type { Relay } from "#services/broadcast/relay.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind, SendReason, SHARD_COUNT, shardOf } from "#services/ledger/send.ts";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind, SendReason, SHARD_COUNT, shardOf } from "#services/core/ledger/send.ts";
 import { claimedOf } from "#test/support/world.ts";
 import { leadsOf, useRelayWorlds } from "./relay-world.ts";
 

@@ -7,7 +7,7 @@ import {
   startBroadcast,
 } from "#services/broadcast/life-cycle.ts";
 import { getBroadcast, listBroadcasts } from "#services/broadcast/view.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";

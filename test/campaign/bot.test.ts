@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { HoldReason } from "#services/ledger/send.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { freshBotToken, otherTokenOf } from "#test/support/bot-token.ts";
 import { failureOf, reasonOf } from "#test/support/rpc-failure.ts";
 import { createWorld, type World } from "./setup.ts";

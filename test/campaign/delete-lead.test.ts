@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { readCounters } from "#services/ledger/counters.ts";
-import { shutGate } from "#services/ledger/gate.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
+import { shutGate } from "#services/core/ledger/gate.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { reasonOf } from "#test/support/rpc-failure.ts";
 import { untilBlocked } from "#test/support/until-blocked.ts";
 import { at, createWorld, type World } from "./setup.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { readCounters } from "#services/ledger/counters.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
 import { reasonOf } from "#test/support/rpc-failure.ts";
 import { at, createWorld, type World } from "./setup.ts";
 

@@ -5,11 +5,11 @@ import { updateBroadcast } from "#services/broadcast/edit.ts";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import { insertBroadcast } from "#services/broadcast/store.ts";
 import { DEAD_BUTTON_TEXT } from "#services/campaign/update.ts";
-import { claimSends, type SendJob } from "#services/ledger/claim.ts";
-import { readCounters } from "#services/ledger/counters.ts";
-import { SendKind, SendReason, shardOf } from "#services/ledger/send.ts";
-import { checkMediaRef } from "#services/media/media.ts";
-import { unsubscribeData } from "#services/message/render.ts";
+import { claimSends, type SendJob } from "#services/core/ledger/claim.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
+import { SendKind, SendReason, shardOf } from "#services/core/ledger/send.ts";
+import { checkMediaRef } from "#services/core/media/media.ts";
+import { unsubscribeData } from "#services/core/message/render.ts";
 import { failureOf } from "#test/support/rpc-failure.ts";
 import { createWorld, type World } from "./setup.ts";
 

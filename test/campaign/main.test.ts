@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
 import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { insertAccount } from "#test/support/account-rows.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";

@@ -5,7 +5,7 @@ import { TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
 import { openOptOutMemory } from "#services/campaign/opt-out-memory.ts";
 import { rememberOptOuts } from "#services/campaign/remember-opt-outs.ts";
 import { DEAD_BUTTON_TEXT, UNSUBSCRIBED_TEXT } from "#services/campaign/update.ts";
-import { unsubscribeData } from "#services/message/render.ts";
+import { unsubscribeData } from "#services/core/message/render.ts";
 import { ConfigError } from "#services/platform/config.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { captureLog } from "#test/platform/captured-log.ts";

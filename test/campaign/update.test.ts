@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { callbackAnswer, readUpdate, UNSUBSCRIBED_TEXT, type UpdateMoment } from "#services/campaign/update.ts";
-import { unsubscribeData } from "#services/message/render.ts";
+import { unsubscribeData } from "#services/core/message/render.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
 const chat = { id: 501, type: "private" };

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TokenState } from "#gen/leadcast/delivery/v1/delivery_service_pb.ts";
-import { takeServiceNumber } from "#services/bot/duplicate.ts";
-import { NumberState, numberOfToken } from "#services/bot/number.ts";
 import { readNumbers } from "#services/campaign/read-numbers.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { takeServiceNumber } from "#services/core/bot/duplicate.ts";
+import { NumberState, numberOfToken } from "#services/core/bot/number.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { createSecretBox } from "#services/platform/secrets.ts";
 import { captureLog } from "#test/platform/captured-log.ts";
 import { insertAccount } from "#test/support/account-rows.ts";

@@ -1,6 +1,6 @@
 /** What the Bot API answers in a run: mostly yes, and to some chats everything else that it can say or leave unsaid. */
-import type { SandboxControl } from "#services/sandbox/control.ts";
-import type { Answer } from "#services/sandbox/script.ts";
+import type { SandboxControl } from "#services/local/sandbox/control.ts";
+import type { Answer } from "#services/local/sandbox/script.ts";
 import type { Random } from "./random.ts";
 
 interface Share {

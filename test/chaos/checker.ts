@@ -2,9 +2,9 @@
  * Holds the ledger against what the Bot API accepted. It shares no statement with the product: it reads the tables whole and
  * does its sums here, and it knows what arrived only from the sandbox.
  */
-import type { Sql } from "#services/database/client.ts";
-import type { SandboxControl } from "#services/sandbox/control.ts";
-import type { RecordedMessage } from "#services/sandbox/messages.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { SandboxControl } from "#services/local/sandbox/control.ts";
+import type { RecordedMessage } from "#services/local/sandbox/messages.ts";
 
 /** The states' numbers, written down a second time on purpose. */
 const QUEUED = 0;

@@ -2,7 +2,7 @@
  * Keeps the replicas running as an init system would, and notes each death and freeze: what was on the wire then is all that
  * may end in doubt because of it.
  */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import type { KillPoint } from "#services/platform/kill-points.ts";
 import { eventually } from "../support/eventually.ts";
 import { keyOf } from "./checker.ts";

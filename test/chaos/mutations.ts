@@ -25,7 +25,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a claim takes rows that are not queued",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: claimStatement("AND s.state = ${SendState.queued} AND s.run = g.run"),
         replace: claimStatement("AND s.run = g.run"),
       },
@@ -36,7 +36,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a claim takes rows of a closed run",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: claimStatement("AND s.state = ${SendState.queued} AND s.run = g.run"),
         replace: claimStatement("AND s.state = ${SendState.queued}"),
       },
@@ -47,7 +47,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a claim does not ask for the lease",
     edits: [
       {
-        file: "services/ledger/claim.ts",
+        file: "services/core/ledger/claim.ts",
         search: "if (!gates.shards.has(shardOf(job.botId))) return",
         replace: "if (gates.shards.has(-1)) return",
       },
@@ -58,7 +58,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a lease that has expired counts as held",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: "WHERE l.role = ${role} AND l.expires_at > clock_timestamp()",
         replace: "WHERE l.role = ${role}",
       },
@@ -69,7 +69,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a lease of an older fence counts as held",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: "ON l.shard = k.shard AND l.fence = k.fence",
         replace: "ON l.shard = k.shard",
       },
@@ -80,7 +80,7 @@ export const MUTATIONS: Mutation[] = [
     name: "claims pass a broadcast's gate while it is shut",
     edits: [
       {
-        file: "services/ledger/gate.ts",
+        file: "services/core/ledger/gate.ts",
         search: "rows.filter((row) => row.passed)",
         replace: "rows.filter(() => true)",
       },
@@ -91,7 +91,7 @@ export const MUTATIONS: Mutation[] = [
     name: "the life cycle does not shut the gate",
     edits: [
       {
-        file: "services/ledger/gate.ts",
+        file: "services/core/ledger/gate.ts",
         search: "await tx`SELECT pg_advisory_xact_lock(${GATE_LOCKS + sourceId})`;",
         replace: "await tx`SELECT ${GATE_LOCKS + sourceId}::bigint`;",
       },
@@ -100,14 +100,14 @@ export const MUTATIONS: Mutation[] = [
   },
   {
     name: "the cap is not looked at",
-    edits: [{ file: "services/ledger/claim.ts", search: "return cap === 0 ?", replace: "return cap >= 0 ?" }],
+    edits: [{ file: "services/core/ledger/claim.ts", search: "return cap === 0 ?", replace: "return cap >= 0 ?" }],
     tests: LEDGER,
   },
   {
     name: "the day's quota is read without holding it",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: "ORDER BY account_id FOR UPDATE`",
         replace: "ORDER BY account_id`",
       },
@@ -116,7 +116,7 @@ export const MUTATIONS: Mutation[] = [
   },
   {
     name: "settle does not ask whose claim it was",
-    edits: [{ file: "services/ledger/store.ts", search: " AND s.claim_token = k.token", replace: "" }],
+    edits: [{ file: "services/core/ledger/store.ts", search: " AND s.claim_token = k.token", replace: "" }],
     tests: LEDGER,
   },
   {
@@ -140,7 +140,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a replica takes shards that another one holds",
     edits: [
       {
-        file: "services/queue/leases.ts",
+        file: "services/core/shards/leases.ts",
         search: "AND (owner IS NULL OR expires_at < clock_timestamp())",
         replace: "AND true",
       },
@@ -151,7 +151,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a replica believes in its lease for ever",
     edits: [
       {
-        file: "services/queue/leases.ts",
+        file: "services/core/shards/leases.ts",
         search: "return held !== undefined && held.deadlineMs > this.#options.clock.monotonicMs() + forMs;",
         replace: "return held !== undefined;",
       },
@@ -162,7 +162,7 @@ export const MUTATIONS: Mutation[] = [
     name: "a claim whose owner is gone goes back to the queue",
     edits: [
       {
-        file: "services/ledger/store.ts",
+        file: "services/core/ledger/store.ts",
         search: "UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.ownerGone}",
         replace: "UPDATE send s SET state = ${SendState.queued}, reason = ${SendReason.ownerGone}",
       },
@@ -173,34 +173,34 @@ export const MUTATIONS: Mutation[] = [
     name: "an accepted send does not end a streak of refusals",
     edits: [
       {
-        file: "services/ledger/fault-streak.ts",
+        file: "services/core/ledger/fault-streak.ts",
         search: "if (refused.length === 0) await this.#end(tx, botId);",
         replace: "if (refused.length === 0) continue;",
       },
     ],
-    tests: ["test/ledger/fault-streak.test.ts"],
+    tests: ["test/core/ledger/fault-streak.test.ts"],
   },
   {
     name: "a lead that was taken back counts towards its bot's fault again",
     edits: [
       {
-        file: "services/ledger/fault-streak-store.ts",
+        file: "services/core/ledger/fault-streak-store.ts",
         search: "THEN ${RefusalState.again}::smallint",
         replace: "THEN ${RefusalState.fresh}::smallint",
       },
     ],
-    tests: ["test/ledger/fault-streak.test.ts"],
+    tests: ["test/core/ledger/fault-streak.test.ts"],
   },
   {
     name: "leads are taken back into a run that is closed",
     edits: [
       {
-        file: "services/ledger/fault-streak-store.ts",
+        file: "services/core/ledger/fault-streak-store.ts",
         search: "AND (s.kind = ${SendKind.followUp} OR s.run = o.run)",
         replace: "",
       },
     ],
-    tests: ["test/ledger/fault-streak.test.ts"],
+    tests: ["test/core/ledger/fault-streak.test.ts"],
   },
   {
     name: "a 4xx of anybody's blames lead, body or token",

@@ -2,8 +2,9 @@
  * Kill points one by one: every replica of a small system is armed with a point of its own, a broadcast runs over everything
  * that the Bot API can answer, and each replica dies or freezes at its point while the others work on.
  */
+
+import type { Answer } from "#services/local/sandbox/script.ts";
 import type { KillAction, KillPoint } from "#services/platform/kill-points.ts";
-import type { Answer } from "#services/sandbox/script.ts";
 import { eventually } from "../support/eventually.ts";
 import { check, keepDeletedRows, type Verdict } from "./checker.ts";
 import { type Cluster, startCluster } from "./cluster.ts";

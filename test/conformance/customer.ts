@@ -2,7 +2,7 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import { HoldReason } from "#services/ledger/send.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { eventually } from "#test/support/eventually.ts";
 import type { Stack } from "./stack.ts";
 

@@ -1,5 +1,5 @@
 /** Everything that the database holds of one account, in a form that is equal for two accounts that were treated alike. */
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 
 type Row = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { type Customer, type CustomerOptions, createCustomer, leadStatus } from "./customer.ts";
 import { createRestApi } from "./rest-api.ts";

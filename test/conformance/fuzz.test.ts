@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fc from "fast-check";
-import { png } from "#test/media/files.ts";
+import { png } from "#test/core/media/files.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { type Customer, createCustomer } from "./customer.ts";

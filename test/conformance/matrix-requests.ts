@@ -1,6 +1,6 @@
 /** A request that is accepted for every call that names a row: what the matrix puts its ids into. */
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { png } from "#test/media/files.ts";
+import { png } from "#test/core/media/files.ts";
 import type { Api } from "./api.ts";
 import type { Customer } from "./customer.ts";
 import type { Stack } from "./stack.ts";

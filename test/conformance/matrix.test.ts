@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { ErrorReason } from "#services/platform/domain-error.ts";
-import { reasonFromError } from "#services/platform/rpc-errors.ts";
-import { png } from "#test/media/files.ts";
+import { reasonFromError } from "#services/platform/rpc/errors.ts";
+import { png } from "#test/core/media/files.ts";
 import { freshBotToken } from "#test/support/bot-token.ts";
 import type { CallName } from "./api.ts";
 import { createCustomer } from "./customer.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { png } from "#test/media/files.ts";
+import { png } from "#test/core/media/files.ts";
 import { createCustomer } from "./customer.ts";
 import { createRestApi } from "./rest-api.ts";
 import { createStack, type Stack } from "./stack.ts";

@@ -1,5 +1,5 @@
 import { ErrorReason, type Reason } from "#services/platform/domain-error.ts";
-import { reasonFromError } from "#services/platform/rpc-errors.ts";
+import { reasonFromError } from "#services/platform/rpc/errors.ts";
 import type { RestCode } from "../../gateway/rest-error.ts";
 import { Api, type CallName, type Fields } from "./api.ts";
 import { leadStatus } from "./customer.ts";

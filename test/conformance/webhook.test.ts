@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
+import { unsubscribeData } from "#services/core/message/render.ts";
 import { createBotApi } from "#services/delivery/telegram.ts";
 import { setWebhook } from "#services/delivery/webhooks.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
-import { unsubscribeData } from "#services/message/render.ts";
 import { createLogger } from "#services/platform/log.ts";
 import { eventually } from "#test/support/eventually.ts";
 import { serveGateway } from "../../gateway/server.ts";

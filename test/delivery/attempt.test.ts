@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { SendReason } from "#services/core/ledger/send.ts";
+import { parseMarkdown } from "#services/core/message/markdown.ts";
 import { type AttemptOptions, attemptSend, type Deliver } from "#services/delivery/attempt.ts";
 import { Lane } from "#services/delivery/lane.ts";
 import { createBotApi } from "#services/delivery/telegram.ts";
 import { TokenChecks } from "#services/delivery/token-checks.ts";
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { SendReason } from "#services/ledger/send.ts";
-import { parseMarkdown } from "#services/message/markdown.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import { tokenOf } from "../sandbox/support.ts";
+import { tokenOf } from "#test/local/sandbox/support.ts";
 import { answering, http, type RawOptions, startRawServer } from "./raw-server.ts";
 
 const ACCEPTED = http("200 OK", '{"ok":true,"result":{"message_id":5,"chat":{"id":34}}}');

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { HoldReason, SendState } from "#services/ledger/send.ts";
-import { tokenOf } from "../sandbox/support.ts";
+import { HoldReason, SendState } from "#services/core/ledger/send.ts";
+import { tokenOf } from "#test/local/sandbox/support.ts";
 import { expectConsistent } from "../support/consistent.ts";
 import { eventually } from "../support/eventually.ts";
 import { rowsOf } from "../support/world.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { ACCEPTED_TO_CLOSE, verdictOf, waitBeforeTryMs } from "#services/delivery/breaker.ts";
-import { HoldReason } from "#services/ledger/send.ts";
-import { tokenOf } from "../sandbox/support.ts";
+import { tokenOf } from "#test/local/sandbox/support.ts";
 import { expectConsistent } from "../support/consistent.ts";
 import { eventually } from "../support/eventually.ts";
 import { sendAll, setupWorker, type WorkerWorld } from "./setup.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { Holds } from "#services/delivery/holds.ts";
-import { HoldReason } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { eventually } from "../support/eventually.ts";
 import { createTestDatabase } from "../support/postgres.ts";

@@ -1,14 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import type { JetStreamManager, NatsConnection } from "nats";
+import type { SendJob } from "#services/core/ledger/claim.ts";
+import { SendKind } from "#services/core/ledger/send.ts";
+import { connectQueue } from "#services/core/queue/connection.ts";
+import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/core/queue/low-lanes.ts";
+import { publishJobs } from "#services/core/queue/publisher.ts";
+import { consumerConfig, deleteStream, ensureConsumer, ensureStream } from "#services/core/queue/streams.ts";
+import { consumerName, STREAM, sendSubject } from "#services/core/queue/subjects.ts";
 import { Intake, type IntakeOptions } from "#services/delivery/intake.ts";
-import type { SendJob } from "#services/ledger/claim.ts";
-import { SendKind } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import { connectQueue } from "#services/queue/connection.ts";
-import { decodeLowLanes, LOW_LANES_SUBJECT } from "#services/queue/low-lanes.ts";
-import { publishJobs } from "#services/queue/publisher.ts";
-import { consumerConfig, deleteStream, ensureConsumer, ensureStream } from "#services/queue/streams.ts";
-import { consumerName, STREAM, sendSubject } from "#services/queue/subjects.ts";
 import { eventually } from "../support/eventually.ts";
 import { createTestNats } from "../support/nats.ts";
 

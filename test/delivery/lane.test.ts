@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { type ClaimedSend, keyOf } from "#services/core/ledger/claim.ts";
+import { SendKind, SendReason, SHARD_COUNT } from "#services/core/ledger/send.ts";
 import { Lane, type QueuedJob } from "#services/delivery/lane.ts";
-import { type ClaimedSend, keyOf } from "#services/ledger/claim.ts";
-import { SendKind, SendReason, SHARD_COUNT } from "#services/ledger/send.ts";
 
 const AHEAD_MS = 60;
 

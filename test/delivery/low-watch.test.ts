@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { SendKind } from "#services/core/ledger/send.ts";
+import type { LowLane } from "#services/core/queue/low-lanes.ts";
 import { LowWatch } from "#services/delivery/low-watch.ts";
-import { SendKind } from "#services/ledger/send.ts";
-import type { LowLane } from "#services/queue/low-lanes.ts";
 import { eventually } from "#test/support/eventually.ts";
 
 function job(botId: number, kind: SendKind = SendKind.broadcast) {

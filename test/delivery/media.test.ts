@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createCustomer } from "#test/conformance/customer.ts";
 import { createRestApi } from "#test/conformance/rest-api.ts";
 import { createStack, type Stack } from "#test/conformance/stack.ts";
-import { png } from "#test/media/files.ts";
+import { png } from "#test/core/media/files.ts";
 import { eventually } from "#test/support/eventually.ts";
 
 let stack: Stack;

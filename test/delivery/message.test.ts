@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { parseMarkdown } from "#services/core/message/markdown.ts";
 import { composeMessage } from "#services/delivery/message.ts";
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { parseMarkdown } from "#services/message/markdown.ts";
 
 const NOW_MS = Date.parse("2024-05-06T07:08:09.500Z");
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { SendReason } from "#services/core/ledger/send.ts";
 import { type BotApiReply, type Outcome, outcomeOf } from "#services/delivery/outcome.ts";
 import { meaningOf, normalisedWords } from "#services/delivery/refusal-words.ts";
-import { SendReason } from "#services/ledger/send.ts";
 
 function error(code: number, description: string, retryAfterSeconds?: number): BotApiReply {
   return { answer: "error", status: code, code, description, retryAfterSeconds };

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
-import { createDatabase, migrate } from "#services/database/client.ts";
+import { createDatabase, migrate } from "#services/core/database/client.ts";
+import { claimSends } from "#services/core/ledger/claim.ts";
 import { acceptRestore, RestoreGuard } from "#services/delivery/restore.ts";
-import { type EmbeddedPostgres, startPostgres } from "#services/embedded/postgres.ts";
-import { claimSends } from "#services/ledger/claim.ts";
+import { type EmbeddedPostgres, startPostgres } from "#services/local/embedded/postgres.ts";
 import { eventually } from "../support/eventually.ts";
 import { allLeases, createWorld, DELIVERY_ROLE } from "../support/world.ts";
 

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { startBroadcast } from "#services/broadcast/life-cycle.ts";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import type { ClaimedSend } from "#services/core/ledger/claim.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
+import { type SendResult, ticketOf } from "#services/core/ledger/settle.ts";
 import { Settler } from "#services/delivery/settler.ts";
-import type { ClaimedSend } from "#services/ledger/claim.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
-import { type SendResult, ticketOf } from "#services/ledger/settle.ts";
 import { systemClock } from "#services/platform/clock.ts";
 import { expectConsistent } from "../support/consistent.ts";
 import { eventually } from "../support/eventually.ts";

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { LeaseKeeper, LeaseRole } from "#services/core/shards/leases.ts";
 import { Shards } from "#services/delivery/shards.ts";
-import { SHARD_COUNT } from "#services/ledger/send.ts";
 import { systemClock } from "#services/platform/clock.ts";
-import { LeaseKeeper, LeaseRole } from "#services/queue/leases.ts";
 import { eventually } from "../support/eventually.ts";
 import { createTestDatabase } from "../support/postgres.ts";
 

@@ -3,8 +3,8 @@ import { connect } from "node:net";
 import type { OutgoingMessage } from "#services/delivery/message.ts";
 import { outcomeOf } from "#services/delivery/outcome.ts";
 import { createBotApi } from "#services/delivery/telegram.ts";
-import { errorNames, serverErrorStatuses } from "#services/sandbox/refusal.ts";
-import { startSandbox, tokenOf } from "../sandbox/support.ts";
+import { errorNames, serverErrorStatuses } from "#services/local/sandbox/refusal.ts";
+import { startSandbox, tokenOf } from "#test/local/sandbox/support.ts";
 import { eventually } from "../support/eventually.ts";
 import { http, isWhole, startRawServer } from "./raw-server.ts";
 

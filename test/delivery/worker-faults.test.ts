@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { tokenOf } from "../sandbox/support.ts";
+import { tokenOf } from "#test/local/sandbox/support.ts";
 import { expectConsistent } from "../support/consistent.ts";
 import { eventually } from "../support/eventually.ts";
 import { holdCommits } from "../support/held-transaction.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { pauseBroadcast, reviewBroadcast } from "#services/broadcast/life-cycle.ts";
-import { shutGate } from "#services/ledger/gate.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { shutGate } from "#services/core/ledger/gate.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { expectConsistent } from "../support/consistent.ts";
 import { eventually } from "../support/eventually.ts";
 import { holdCommits, holdLock } from "../support/held-transaction.ts";

@@ -2,8 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { demoSession, seedDemo } from "#services/supervisor/seed.ts";
-import { png } from "../media/files.ts";
+import { demoSession, seedDemo } from "#services/local/supervisor/seed.ts";
+import { png } from "#test/core/media/files.ts";
 import { eventually } from "../support/eventually.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { type ServiceName, type System, withSystem } from "../support/system.ts";

@@ -10,13 +10,13 @@ import { Config as AccountConfig } from "#services/account/config.ts";
 import { Config as BroadcastConfig } from "#services/broadcast/config.ts";
 import { Config as CampaignConfig } from "#services/campaign/config.ts";
 import { Config as DeliveryConfig } from "#services/delivery/config.ts";
+import { callersOf } from "#services/local/supervisor/plan.ts";
+import { grants } from "#services/local/supervisor/secrets.ts";
+import { settingsSchema } from "#services/local/supervisor/settings.ts";
 import { isSecret, readConfig } from "#services/platform/config.ts";
 import { knownNames, secretNames } from "#services/platform/config-names.ts";
 import { defaultLimits } from "#services/platform/transport/limits.ts";
 import { rpcTokensVar, rpcTokenVar, secretKeysVar } from "#services/platform/variables.ts";
-import { callersOf } from "#services/supervisor/plan.ts";
-import { grants } from "#services/supervisor/secrets.ts";
-import { settingsSchema } from "#services/supervisor/settings.ts";
 import { temporaryFolder } from "#test/support/folder.ts";
 import { Config as GatewayConfig } from "../../gateway/config.ts";
 import { codeBlocks, localLinks, readDocument, tableRows } from "./markdown.ts";
@@ -50,7 +50,7 @@ function variablesInCode(): Map<string, Variable> {
   for (const [reader, { properties }] of Object.entries(schemas)) {
     for (const [name, schema] of Object.entries(properties)) add(name, reader, schema.default);
   }
-  const sandbox = readFileSync(join(root, "services/sandbox/main.ts"), "utf8");
+  const sandbox = readFileSync(join(root, "services/local/sandbox/main.ts"), "utf8");
   for (const [, name, rest] of sandbox.matchAll(/(?:process\.env\.|portFrom\(")([A-Z][A-Z0-9_]+)(.*)$/gm)) {
     add(name!, "sandbox", /(?:", |\|\| ")([\w.:/]+)/.exec(rest!)?.[1]);
   }

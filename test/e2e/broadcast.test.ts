@@ -1,5 +1,5 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { createCustomer, userOf } from "../support/customer.ts";
 import { countStates, expectCounters, expectNobodyTwice, linesOfRecord, linesOfSent } from "../support/records.ts";
 import { withSystem } from "../support/system.ts";

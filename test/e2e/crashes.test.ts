@@ -1,6 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { SendReason, SendState, shardOf } from "#services/ledger/send.ts";
-import { LeaseRole } from "#services/queue/leases.ts";
+import { SendReason, SendState, shardOf } from "#services/core/ledger/send.ts";
+import { LeaseRole } from "#services/core/shards/leases.ts";
 import { type Customer, type CustomerOptions, createCustomer } from "../support/customer.ts";
 import { eventually } from "../support/eventually.ts";
 import { countStates, expectCounters, expectNobodyTwice, linesOfRecord, linesOfSent } from "../support/records.ts";

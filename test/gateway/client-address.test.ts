@@ -9,7 +9,7 @@ import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.t
 import { trustedProxiesVar } from "#services/platform/client-address.ts";
 import { readConfig } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
-import { sessionIdFrom } from "#services/platform/rpc-context.ts";
+import { sessionIdFrom } from "#services/platform/rpc/context.ts";
 import { createGateway } from "../../gateway/app.ts";
 import { createClients } from "../../gateway/clients.ts";
 import { serveGateway } from "../../gateway/server.ts";

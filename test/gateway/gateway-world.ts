@@ -12,7 +12,7 @@ import { type Clock, systemClock } from "#services/platform/clock.ts";
 import { readConfig } from "#services/platform/config.ts";
 import { createLogger } from "#services/platform/log.ts";
 import type { Metrics } from "#services/platform/metrics.ts";
-import { domainErrorInterceptor } from "#services/platform/rpc-errors.ts";
+import { domainErrorInterceptor } from "#services/platform/rpc/errors.ts";
 import { createGateway } from "../../gateway/app.ts";
 import { createClients } from "../../gateway/clients.ts";
 import { defaultLimits, type Limits } from "../../gateway/limits.ts";

@@ -5,9 +5,9 @@ import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { createMetrics } from "#services/platform/metrics.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
-import { currentRequestId } from "#services/platform/rpc-context.ts";
-import { createRpcServer, type RpcServer, type RpcServerOptions } from "#services/platform/rpc-server.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
+import { currentRequestId } from "#services/platform/rpc/context.ts";
+import { createRpcServer, type RpcServer, type RpcServerOptions } from "#services/platform/rpc/server.ts";
 import { type CapturedLog, captureLog } from "./captured-log.ts";
 
 /** May call everything. */

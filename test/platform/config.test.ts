@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import fc from "fast-check";
-import { databaseUrlVar } from "#services/database/variables.ts";
+import { databaseUrlVar } from "#services/core/database/variables.ts";
 import { ConfigError, readConfig } from "#services/platform/config.ts";
 import { connectionLimitsVar } from "#services/platform/transport/limits.ts";
 import { httpUrlVar, portVar, rpcTokensVar, secretKeysVar } from "#services/platform/variables.ts";

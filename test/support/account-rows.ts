@@ -1,4 +1,4 @@
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 
 export interface AccountRow {
   /** Default true. */

@@ -3,7 +3,7 @@
  * would have to be. It shares no query with the product.
  */
 import { expect } from "bun:test";
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 
 /**
  * Fails with every row that contradicts another. Looks at one snapshot of the whole database.

@@ -2,7 +2,7 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
 import { LeadStatus } from "#gen/leadcast/campaign/v1/lead_pb.ts";
-import type { RecordedMessage } from "#services/sandbox/messages.ts";
+import type { RecordedMessage } from "#services/local/sandbox/messages.ts";
 import { eventually } from "./eventually.ts";
 import type { System } from "./system.ts";
 

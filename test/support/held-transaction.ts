@@ -1,4 +1,4 @@
-import type { Sql, TransactionSql } from "#services/database/client.ts";
+import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 
 export interface HeldCommits {
   /** For the code under test: its transactions do all their work, and stop right before their commit. */

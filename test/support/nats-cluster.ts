@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
-import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/embedded/nats-server.ts";
-import { freePorts } from "#services/embedded/ports.ts";
+import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/local/embedded/nats-server.ts";
+import { freePorts } from "#services/local/embedded/ports.ts";
 import { removeFolder, temporaryFolder } from "./folder.ts";
 
 export interface TestNatsCluster {

@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/embedded/nats-server.ts";
+import { type EmbeddedNats, findNatsServer, startNatsServer } from "#services/local/embedded/nats-server.ts";
 import { removeFolder, temporaryFolder } from "./folder.ts";
 
 export interface TestNats {

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { drizzle } from "drizzle-orm/postgres-js";
 import { migrate as runMigrations } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
-import { createDatabase, type Database, migrate, type Sql } from "#services/database/client.ts";
-import { startPostgres } from "#services/embedded/postgres.ts";
+import { createDatabase, type Database, migrate, type Sql } from "#services/core/database/client.ts";
+import { startPostgres } from "#services/local/embedded/postgres.ts";
 import { temporaryFolder } from "./folder.ts";
 
 export interface TestDatabase {
@@ -24,7 +24,7 @@ export const throwAwaySettings = { fsync: "off", full_page_writes: "off", wal_le
 const templateLock = 7_315_100;
 const template = "leadcast_template";
 
-const migrationsFolder = join(import.meta.dirname, "../../services/database/migrations");
+const migrationsFolder = join(import.meta.dirname, "../../services/core/database/migrations");
 
 let admin: Promise<postgres.Sql> | undefined;
 let made = 0;

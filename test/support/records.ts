@@ -1,7 +1,7 @@
 /** Holds what the ledger says against what the stand-in Bot API accepted. */
 import { expect } from "bun:test";
-import { SendState } from "#services/ledger/send.ts";
-import type { RecordedMessage } from "#services/sandbox/messages.ts";
+import { SendState } from "#services/core/ledger/send.ts";
+import type { RecordedMessage } from "#services/local/sandbox/messages.ts";
 import type { BroadcastReply, Customer, LedgerRow } from "./customer.ts";
 import type { System } from "./system.ts";
 

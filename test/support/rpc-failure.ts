@@ -1,5 +1,5 @@
 import { ErrorReason } from "#services/platform/domain-error.ts";
-import { type CallFailure, reasonFromError } from "#services/platform/rpc-errors.ts";
+import { type CallFailure, reasonFromError } from "#services/platform/rpc/errors.ts";
 
 /** The failure that a call ends with. @throws if it succeeds. */
 export async function failureOf(call: Promise<unknown>): Promise<CallFailure> {

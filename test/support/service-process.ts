@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { stopProcess } from "#services/embedded/server-process.ts";
+import { stopProcess } from "#services/local/embedded/server-process.ts";
 import { runMark } from "../../scripts/leftovers.ts";
 
 export interface ServiceProcess {

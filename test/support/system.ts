@@ -7,12 +7,12 @@ import { type Client, createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
 import { BroadcastService } from "#gen/leadcast/broadcast/v1/broadcast_service_pb.ts";
 import { CampaignService } from "#gen/leadcast/campaign/v1/campaign_service_pb.ts";
-import type { Sql } from "#services/database/client.ts";
-import { watchOver } from "#services/embedded/server-process.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
-import { createSandboxClient } from "#services/sandbox/client.ts";
-import type { SandboxControl } from "#services/sandbox/control.ts";
-import { loadRpcTokens, loadSecretKeys } from "#services/supervisor/secrets.ts";
+import type { Sql } from "#services/core/database/client.ts";
+import { watchOver } from "#services/local/embedded/server-process.ts";
+import { createSandboxClient } from "#services/local/sandbox/client.ts";
+import type { SandboxControl } from "#services/local/sandbox/control.ts";
+import { loadRpcTokens, loadSecretKeys } from "#services/local/supervisor/secrets.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { temporaryFolder } from "./folder.ts";
 import { createTestNats, type TestNats } from "./nats.ts";
 import { createTestDatabase } from "./postgres.ts";
@@ -237,7 +237,7 @@ class Processes {
 
 async function startSandbox(port: string): Promise<ServiceProcess> {
   const env = { SANDBOX_PORT: port, SANDBOX_CONTROL_PORT: "0" };
-  const sandbox = await startService("services/sandbox/main.ts", env, (line) => {
+  const sandbox = await startService("services/local/sandbox/main.ts", env, (line) => {
     const url = /sandbox at (\S+?),? /.exec(line)?.[1];
     return url === undefined ? undefined : Number(new URL(url).port);
   });

@@ -1,4 +1,4 @@
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import { eventually } from "./eventually.ts";
 
 /** Resolves when `waiting` transactions of this database stand at a lock: the moment to let the holder go on. */

@@ -1,14 +1,14 @@
-import type { Sql } from "#services/database/client.ts";
+import type { Sql } from "#services/core/database/client.ts";
 import {
   type ClaimAnswer,
   type ClaimedSend,
   type ClaimOptions,
   claimSends,
   type SendJob,
-} from "#services/ledger/claim.ts";
-import { type Counters, readCounters } from "#services/ledger/counters.ts";
-import { SendKind, SHARD_COUNT } from "#services/ledger/send.ts";
-import { type SendResult, type Settlement, settleSends, ticketOf } from "#services/ledger/settle.ts";
+} from "#services/core/ledger/claim.ts";
+import { type Counters, readCounters } from "#services/core/ledger/counters.ts";
+import { SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { type SendResult, type Settlement, settleSends, ticketOf } from "#services/core/ledger/settle.ts";
 import { type AccountRow, insertAccount } from "./account-rows.ts";
 
 export interface WorldOptions extends AccountRow {

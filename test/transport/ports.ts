@@ -4,7 +4,7 @@ import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { createClient } from "@connectrpc/connect";
 import { AccountService } from "#gen/leadcast/account/v1/account_service_pb.ts";
-import { createRpcTransport } from "#services/platform/rpc-client.ts";
+import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { createTestDatabase } from "#test/support/postgres.ts";
 import { type ServiceProcess, startService } from "#test/support/service-process.ts";
 
@@ -82,7 +82,7 @@ export async function startPorts(): Promise<Ports> {
 
 function startSandbox(): Promise<ServiceProcess> {
   const env = { SANDBOX_PORT: "0", SANDBOX_CONTROL_PORT: "0" };
-  return startService("services/sandbox/main.ts", env, (line) => {
+  return startService("services/local/sandbox/main.ts", env, (line) => {
     const port = /sandbox at http:\/\/127\.0\.0\.1:(\d+),/.exec(line)?.[1];
     return port === undefined ? undefined : Number(port);
   });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { connect } from "nats";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
-import type { Answer } from "#services/sandbox/script.ts";
+import type { Answer } from "#services/local/sandbox/script.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type Cluster, startCluster } from "../cluster.ts";
 import { type FaultyAnswer, type FaultyBotApi, startFaultyBotApi } from "./faulty-bot-api.ts";

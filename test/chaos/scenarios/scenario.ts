@@ -1,5 +1,5 @@
 /** What every named scenario is, and what they have in common: a system, a customer with bots, and the sandbox's record. */
-import type { Settings } from "#services/sandbox/settings.ts";
+import type { Settings } from "#services/local/sandbox/settings.ts";
 import { check, type Figures, keepDeletedRows } from "../checker.ts";
 import { type Cluster, type ClusterOptions, startCluster } from "../cluster.ts";
 import { createOwner, type Owner, type OwnerOptions, Tags } from "../owner.ts";

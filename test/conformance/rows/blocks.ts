@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { png } from "#test/media/files.ts";
+import { png } from "#test/core/media/files.ts";
 import type { Section } from "../row.ts";
 
 const zero = { on: 0, delay: 0, text: "", media: "", media_type: 0, button: "", link: "" };

@@ -152,7 +152,7 @@ const codes: Row[] = [
   {
     says: "media must be the account's own, of the type that is said",
     when: async ({ api, customer, other }) => {
-      const { png } = await import("#test/media/files.ts");
+      const { png } = await import("#test/core/media/files.ts");
       const { api: theirs } = await other();
       const uploaded = await theirs.call("POST media/upload", { file: png({ seed: 7 }) });
       const media = String((("data" in uploaded && uploaded.data) as { media: string }).media);

@@ -172,7 +172,7 @@ export const limitSections: Section[] = [
       {
         says: "a text beside media has at most 1024 characters",
         when: async ({ api, customer }) => {
-          const { png } = await import("#test/media/files.ts");
+          const { png } = await import("#test/core/media/files.ts");
           const { media } = await api.ok("POST media/upload", { file: png({ seed: 5 }) });
           const with1 = { media: String(media), media_type: 1 };
           const id = await api.draft();

@@ -1,6 +1,6 @@
 import { expect } from "bun:test";
 import { CampaignState } from "#gen/leadcast/campaign/v1/campaign_pb.ts";
-import { SendReason, SendState } from "#services/ledger/send.ts";
+import { SendReason, SendState } from "#services/core/ledger/send.ts";
 import { eventually } from "#test/support/eventually.ts";
 import type { Section } from "../row.ts";
 
@@ -169,7 +169,7 @@ export const silentSections: Section[] = [
       {
         says: "the same file uploaded again gives the same ref",
         when: async ({ api }) => {
-          const { png, mp4 } = await import("#test/media/files.ts");
+          const { png, mp4 } = await import("#test/core/media/files.ts");
           const picture = { file: png({ seed: 3 }) };
           expect(await api.ok("POST media/upload", picture)).toEqual(await api.ok("POST media/upload", picture));
           expect(await api.ok("POST media/upload", { file: mp4({}) })).toMatchObject({ media_type: 2 });

@@ -1,0 +1,108 @@
+import type { Sql } from "#services/core/database/client.ts";
+import { CounterDeltas } from "#services/core/ledger/counters.ts";
+import { SendState, shardOf } from "#services/core/ledger/send.ts";
+import { inTransaction } from "#services/core/ledger/transaction.ts";
+
+/** Rows in one transaction. */
+const SEND_BATCH = 5_000;
+const SMALL_BATCH = 500;
+/** Media have chunks: 50 MB each at most. */
+const MEDIA_BATCH = 10;
+
+const FOLLOW_UP_DAYS = 30;
+const MEDIA_DAYS = 7;
+const QUOTA_DAYS = 90;
+
+/**
+ * One batch of one ended generation. Rows on the wire are left until they are settled or rescued; the last batch takes the
+ * counters and the note along.
+ */
+export async function deleteRetiredSends(sql: Sql): Promise<boolean> {
+  return await inTransaction(sql, async (tx) => {
+    const [retired] = await tx<{ sourceId: number }[]>`
+      SELECT source_id AS "sourceId" FROM retired_source ORDER BY retired_at LIMIT 1 FOR UPDATE SKIP LOCKED`;
+    if (!retired) return false;
+    const { sourceId } = retired;
+    const deleted = await tx`
+      DELETE FROM send WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM send WHERE source_id = ${sourceId} AND state <> ${SendState.sending} LIMIT ${SEND_BATCH}
+        FOR UPDATE SKIP LOCKED))`;
+    if (deleted.count > 0) return true;
+    const [left] = await tx`SELECT 1 FROM send WHERE source_id = ${sourceId} LIMIT 1`;
+    if (left) {
+      // On the wire: another one's turn, and this one's again later.
+      await tx`UPDATE retired_source SET retired_at = clock_timestamp() WHERE source_id = ${sourceId}`;
+      return false;
+    }
+    await tx`DELETE FROM send_counter WHERE source_id = ${sourceId}`;
+    await tx`DELETE FROM retired_source WHERE source_id = ${sourceId}`;
+    return true;
+  });
+}
+
+/** Counters go on to equal the rows: what is deleted is no longer counted as enqueued either. */
+export async function deleteSettledFollowUps(sql: Sql): Promise<boolean> {
+  return await inTransaction(sql, async (tx) => {
+    const rows = await tx<{ sourceId: number; botId: number; state: SendState }[]>`
+      DELETE FROM send WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM send
+        WHERE kind = 2 AND state >= 2 AND settled_at < now() - ${FOLLOW_UP_DAYS} * interval '1 day'
+        ORDER BY settled_at LIMIT ${SMALL_BATCH} FOR UPDATE SKIP LOCKED))
+      RETURNING source_id AS "sourceId", bot_id AS "botId", state`;
+    const deltas = new CounterDeltas();
+    for (const { sourceId, botId, state } of rows) {
+      deltas.move(sourceId, botId, state, SendState.queued);
+      deltas.of(sourceId, shardOf(botId)).enqueued -= 1;
+    }
+    await deltas.write(tx);
+    return rows.length === SMALL_BATCH;
+  });
+}
+
+export async function deleteExpiredSessions(sql: Sql): Promise<boolean> {
+  const result = await sql`
+    DELETE FROM session WHERE token_hash = ANY(ARRAY(
+      SELECT token_hash FROM session WHERE expires_at < now() ORDER BY expires_at LIMIT ${SMALL_BATCH}
+      FOR UPDATE SKIP LOCKED))`;
+  return result.count === SMALL_BATCH;
+}
+
+/**
+ * Whoever saves a body touches its media first (see checkMediaRef), so what was not touched for long is in nobody's hands;
+ * a touch at this very moment either comes first and keeps the row, or finds it gone and refuses the body.
+ */
+export async function deleteUnusedMedia(sql: Sql): Promise<boolean> {
+  return await inTransaction(sql, async (tx) => {
+    const old = await tx<{ ref: string }[]>`
+      SELECT m.ref FROM media m WHERE m.touched_at < now() - ${MEDIA_DAYS} * interval '1 day'
+        AND NOT EXISTS (SELECT FROM broadcast b WHERE b.media = m.ref)
+        AND NOT EXISTS (SELECT FROM block k WHERE k.media = m.ref)
+      ORDER BY m.touched_at LIMIT ${MEDIA_BATCH} FOR UPDATE SKIP LOCKED`;
+    if (old.length === 0) return false;
+    await tx`
+      WITH gone AS (
+        DELETE FROM media m WHERE m.ref = ANY(${old.map(({ ref }) => ref)}::text[])
+          AND NOT EXISTS (SELECT FROM broadcast b WHERE b.media = m.ref)
+          AND NOT EXISTS (SELECT FROM block k WHERE k.media = m.ref)
+        RETURNING m.account_id, m.size)
+      UPDATE media_usage u SET bytes = u.bytes - k.bytes
+      FROM (SELECT account_id, sum(size) AS bytes FROM gone GROUP BY account_id) AS k WHERE u.account_id = k.account_id`;
+    return old.length === MEDIA_BATCH;
+  });
+}
+
+export async function deleteOldQuotaDays(sql: Sql): Promise<boolean> {
+  const result = await sql`
+    DELETE FROM quota_day WHERE ctid = ANY(ARRAY(
+      SELECT ctid FROM quota_day WHERE day < current_date - ${QUOTA_DAYS}::int LIMIT ${SMALL_BATCH}
+      FOR UPDATE SKIP LOCKED))`;
+  return result.count === SMALL_BATCH;
+}
+
+export async function deletePastHolds(sql: Sql): Promise<boolean> {
+  const result = await sql`
+    DELETE FROM lane WHERE ctid = ANY(ARRAY(
+      SELECT ctid FROM lane WHERE hold_until < now() - interval '1 day' LIMIT ${SMALL_BATCH}
+      FOR UPDATE SKIP LOCKED))`;
+  return result.count === SMALL_BATCH;
+}
