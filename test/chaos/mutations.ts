@@ -4,7 +4,7 @@
  */
 import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
-import { startPostgres } from "#services/embedded/postgres.ts";
+import { startPostgres } from "#services/local/embedded/postgres.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { throwAwaySettings } from "../support/postgres.ts";
 

@@ -58,15 +58,16 @@ type StreakEvent = { accepted: true } | { accepted: false; settlement: Settlemen
 export class Streaks {
   /** Sources of leads that may be taken back, beyond those of the settlements themselves. */
   readonly sourceIds: readonly number[];
-  /** Words by bot, as they were before this settle, and as it has left them so far. */
-  readonly #heldBefore: ReadonlyMap<number, string>;
+  /** What a bot was held for when each of its answers came, as far as that was before this settle. */
+  readonly #heldWhen: ReadonlyMap<Settlement, string>;
+  /** Words by bot, as this settle has left them so far. */
   readonly #heldNow: Map<number, string>;
   readonly change = new Map<number, "held" | "lifted">();
   readonly #reachable: store.Chat[] = [];
 
-  private constructor(sourceIds: number[], heldWords: Map<number, string>) {
+  private constructor(sourceIds: number[], heldWords: Map<number, string>, settlements: readonly Settlement[]) {
     this.sourceIds = sourceIds;
-    this.#heldBefore = heldWords;
+    this.#heldWhen = heldWhen(heldWords, settlements);
     this.#heldNow = new Map(heldWords);
   }
 
@@ -89,12 +90,12 @@ export class Streaks {
     const botIds = [...bots].sort((a, b) => a - b);
     await store.lockBots(tx, botIds);
     const [sourceIds, held] = await Promise.all([store.selectSources(tx, botIds), store.selectHeldWords(tx, botIds)]);
-    return new Streaks(sourceIds, held);
+    return new Streaks(sourceIds, held, settlements);
   }
 
-  /** Whether the bot is held for exactly this: then it is not the lead's fault. */
-  isHeldFor({ ticket }: Settlement, suspicion: Suspicion): boolean {
-    return this.#heldBefore.get(ticket.botId) === suspicion.key;
+  /** Whether the bot was held for exactly this when the answer came: then it is not the lead's fault. */
+  isHeldFor(settlement: Settlement, suspicion: Suspicion): boolean {
+    return this.#heldWhen.get(settlement) === suspicion.key;
   }
 
   /**
@@ -177,6 +178,19 @@ export interface SettledStreaks {
   openRuns: ReadonlyMap<number, number>;
   deltas: CounterDeltas;
   isExcused: (settlement: Settlement, suspicion: Suspicion) => boolean;
+}
+
+/** An accepted send ends its bot's hold for the answers behind it, also within one settle. */
+function heldWhen(heldWords: ReadonlyMap<number, string>, settlements: readonly Settlement[]): Map<Settlement, string> {
+  const held = new Map(heldWords);
+  const when = new Map<Settlement, string>();
+  for (const settlement of settlements) {
+    const { botId } = settlement.ticket;
+    if (settlement.result.result === "sent") held.delete(botId);
+    const words = held.get(botId);
+    if (words !== undefined) when.set(settlement, words);
+  }
+  return when;
 }
 
 /** Events of one kind that came behind each other: accepted, or refused in the same words. */

@@ -203,6 +203,13 @@ describe("while a bot is held", () => {
     expect(await world.used()).toBe(1);
   });
 
+  test("an accepted send ends it for what came behind it, within one settle too", async () => {
+    const world = await held();
+    await world.settle(...inTurn(world.onTheWire, [refused(), sent, refused()]));
+    expect(await world.hold()).toBeUndefined();
+    expect(await world.counters(world.id)).toMatchObject({ sent: 2, failed: 1, queued: 37 });
+  });
+
   test("another refusal fails, and an accepted send ends the hold", async () => {
     const world = await held();
     await world.settle(...inTurn(world.onTheWire, [blocked, refused("other"), sent]));
