@@ -12,6 +12,7 @@ import type { Socket } from "node:net";
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../log.ts";
 import { BodyBroken, type Handler, type HttpRequest, type HttpResponse } from "./exchange.ts";
+import { GuardedSocket } from "./guarded-socket.ts";
 import { plainResponse } from "./http1-connection.ts";
 import { type AddressBudgets, type Budget, createBudget, createHttp2Guard, type Http2Guard } from "./http2-guard.ts";
 import type { TransportLimits } from "./limits.ts";
@@ -52,6 +53,7 @@ interface Session {
   resets: number;
   readonly ownResets: Budget;
   readonly budgets: AddressBudgets;
+  readonly destroy: () => void;
   /** Requests under way, those of streams that were reset among them. */
   running: number;
   idleSinceMs: number;
@@ -97,21 +99,23 @@ export function createHttp2Engine(options: Http2Options): Http2Engine {
         resets: 0,
         ownResets: createBudget(resetsPerSecond, resetsPerSecond * 10),
         budgets,
+        destroy: () => refused(),
         running: 0,
         idleSinceMs: performance.now(),
       };
       opening = state;
       opened = undefined;
       const refused = () => connection.destroy();
-      socket.on("data", (bytes: Buffer) => {
+      const guarded = new GuardedSocket(socket, (bytes) => {
         const violation = guard.see(bytes, performance.now());
-        if (violation === undefined) return;
+        if (violation === undefined) return true;
         options.log.debug({ violation, address }, "an HTTP/2 connection was closed");
         refused();
+        return false;
       });
       // Whoever ends one side of an HTTP/2 connection has gone.
       socket.once("end", refused);
-      server.emit("connection", socket);
+      server.emit("connection", guarded);
       const session = opened as ServerHttp2Session | undefined;
       const connection = createConnection(socket, session, state, options.limits);
       socket.unshift(first);
@@ -176,20 +180,25 @@ function answer(
   const entry: Stream = { stream: stream as ServerHttp2Stream, blockedSinceMs: undefined };
   session.streams.add(entry);
   session.running += 1;
+  const closed = Promise.withResolvers<void>();
   stream.once("close", () => {
+    closed.resolve();
     session.streams.delete(entry);
     session.idleSinceMs = performance.now();
-    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !mayReset(session)) stream.session?.destroy();
+    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !mayReset(session)) session.destroy();
   });
-  handled(session.handler, request, session.address)
-    .then((reply) => universalResponseToNodeResponse(watched(reply, entry, request.method === "HEAD"), response))
+  const reply = handled(session.handler, request, session.address);
+  // A request is over when its handler and its stream are, in either order. The promise of a written response is no sign
+  // of it: Bun's response emits no `end`, so that it stays pending.
+  void Promise.allSettled([reply, closed.promise]).then(() => {
+    session.running -= 1;
+  });
+  reply
+    .then((whole) => universalResponseToNodeResponse(watched(whole, entry, request.method === "HEAD"), response))
     .catch((error: unknown) => {
       // Most often the caller has gone while it was being answered; the access log has the call's own end.
       log.debug({ err: error }, "an HTTP/2 response was not delivered");
       stream.destroy();
-    })
-    .finally(() => {
-      session.running -= 1;
     });
 }
 

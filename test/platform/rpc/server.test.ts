@@ -242,6 +242,13 @@ describe("health", () => {
     expect(Object.keys((await health.list({})).statuses)).toContain(AccountService.typeName);
   });
 
+  test("answers as many calls on one HTTP/2 connection as are made", async () => {
+    await using world = await startAccountServer({ limits: { streamsPerConnection: 5 } });
+    const transport = createConnectTransport({ baseUrl: world.baseUrl, httpVersion: "2" });
+    const health = createClient(Health, transport);
+    for (let call = 0; call < 40; call++) expect((await health.check({})).status).toBe(Status.SERVING);
+  });
+
   test("takes 4 KiB, and so does reflection", async () => {
     await using world = await startAccountServer();
     const ask = (path: string, body: string) => post(`${world.baseUrl}${path}`, body, { authorization: "" });
