@@ -29,6 +29,7 @@ export function createAccountTurns(limits: Limits): AccountTurns {
   const calls = new FairTurns({
     maxRunning: maxCalls,
     maxRunningPerKey: limits.share.atOnce,
+    maxBesideOthers: limits.share.besideOthers,
     maxWaitingPerKey: limits.share.waiting,
     maxWaiting: maxCalls,
     maxWaitMs,

@@ -40,6 +40,8 @@ const maxId = Number.MAX_SAFE_INTEGER;
 /** The last second that a protobuf Timestamp holds: the end of the year 9999. */
 const maxUnixSeconds = 253_402_300_799;
 const maxCampaigns = 1000;
+/** Twice the longest text with its formatting that a service takes: more is not handed on only to be refused there. */
+const maxTextLength = 32_768;
 
 function invalid(name: string, must: string): RestError {
   return new RestError("func", `${name} ${must}.`);
@@ -109,6 +111,7 @@ export function text(description: string, documented: { maxLength?: number } = {
     required: true,
     read: (value, name) => {
       const given = textOf(value, name);
+      if (given.length > maxTextLength) throw invalid(name, `must have at most ${maxTextLength} characters`);
       if (given.includes("\0")) throw invalid(name, "holds a NUL character: remove it");
       if (given.isWellFormed()) return given;
       throw invalid(name, "holds half a character: send whole ones, in UTF-8");

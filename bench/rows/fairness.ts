@@ -35,7 +35,7 @@ export const fairness: Row = {
   name: "fairness",
   limits: `\
 The two cores, which the neighbour's own process shares: what it does costs as much to send as to refuse. A call of the neighbour's
-that is taken has its turn beside three more of its own, so one of ours finds the gateway and the service with at most four others in
+that is taken has its turn beside two more of its own, so one of ours finds the gateway and the service with at most three others in
 them, each of which has the event loop for a few milliseconds at the longest (a page of 250 broadcasts). What is refused is kept back
 for a second, so that 256 loops make 250 refusals a second and not thousands. Delivery has no port that a customer reaches.`,
   run: async (context) => {

@@ -19,7 +19,22 @@ export function normalAddress(text: string): string | undefined {
   return parseAddress(text)?.toString();
 }
 
+/** The same few addresses call again and again, and the library takes some microseconds for each. */
+const parsedBefore = new Map<string, ipaddr.IPv4 | ipaddr.IPv6 | undefined>();
+const maxParsed = 2_000;
+/** The longest form of an address with zone, brackets and port. */
+const maxTextLength = 96;
+
 function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  if (text.length > maxTextLength) return undefined;
+  if (parsedBefore.has(text)) return parsedBefore.get(text);
+  if (parsedBefore.size >= maxParsed) parsedBefore.clear();
+  const address = parsedAddress(text);
+  parsedBefore.set(text, address);
+  return address;
+}
+
+function parsedAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   const bare = withoutZone(withoutPort(text.trim()));
   // The library alone would take `127.1`, `0x7f.1` and the like.
   return isIP(bare) === 0 ? undefined : ipaddr.process(bare);

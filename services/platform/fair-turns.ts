@@ -5,7 +5,8 @@
  * A work is waiting → running → ended, or refused before it has begun: at once where its key or everybody waits for too
  * much already, and later where its turn does not come in time or its caller leaves. Invariants:
  *
- * 1. At most `maxRunning` run, and at most `maxRunningPerKey` of one key.
+ * 1. At most `maxRunning` run, and at most `maxRunningPerKey` of one key, or `maxBesideOthers` while another key is there:
+ *    one that has asked for a turn within the last second. So who is alone has what there is, and gives it back at once.
  * 2. Nothing waits while it could run.
  * 3. A free turn goes to the key with the fewest running, and among those to the one that has waited longest since it
  *    was served; within a key first come, first served. So a key with one work is never behind another's second.
@@ -17,6 +18,8 @@ export interface FairTurnsOptions {
   /** Over all keys. */
   maxRunning: number;
   maxRunningPerKey: number;
+  /** Of one key while another one is there; default as many as alone. */
+  maxBesideOthers?: number;
   maxWaitingPerKey: number;
   /** Over all keys. */
   maxWaiting: number;
@@ -37,6 +40,14 @@ interface Line {
   readonly waiting: Set<Waiter>;
 }
 
+/** A key counts as there for this long after it has last asked. */
+const PRESENCE_MS = 1_000;
+
+interface Presence {
+  key: string;
+  atMs: number;
+}
+
 /** A second is long against a call; clients that wait as told then spread by themselves. */
 const RETRY_AFTER_SECONDS = 1;
 
@@ -45,6 +56,9 @@ export class FairTurns {
   /** Whoever was served last is the last: a key goes to the end when a turn of it begins, and when one ends. */
   readonly #lines = new Map<string, Line>();
   #running = 0;
+  /** Who has asked last, and who had before that one came. */
+  #latest: Presence | undefined;
+  #before: Presence | undefined;
   #waiting = 0;
 
   constructor(options: FairTurnsOptions) {
@@ -62,8 +76,9 @@ export class FairTurns {
    */
   async take<T>(key: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
+    this.#notePresence(key);
     const line = this.#lines.get(key) ?? { running: 0, waiting: new Set() };
-    if (this.#mayRun(line)) this.#begin(key, line);
+    if (this.#running < this.#options.maxRunning && line.running < this.#shareOf(key)) this.#begin(key, line);
     else await this.#turn(key, line, signal);
     try {
       signal?.throwIfAborted();
@@ -73,8 +88,17 @@ export class FairTurns {
     }
   }
 
-  #mayRun(line: Line): boolean {
-    return this.#running < this.#options.maxRunning && line.running < this.#options.maxRunningPerKey;
+  #notePresence(key: string): void {
+    const atMs = performance.now();
+    if (this.#latest !== undefined && this.#latest.key !== key) this.#before = this.#latest;
+    this.#latest = { key, atMs };
+  }
+
+  #shareOf(key: string): number {
+    const { maxRunningPerKey, maxBesideOthers = maxRunningPerKey } = this.#options;
+    const other = this.#latest?.key === key ? this.#before : this.#latest;
+    const isAlone = other === undefined || performance.now() - other.atMs > PRESENCE_MS;
+    return isAlone ? maxRunningPerKey : maxBesideOthers;
   }
 
   #begin(key: string, line: Line): void {
@@ -113,8 +137,8 @@ export class FairTurns {
   #nextLine(): [string, Line] | undefined {
     let best: [string, Line] | undefined;
     for (const entry of this.#lines) {
-      const [, line] = entry;
-      if (line.waiting.size === 0 || line.running >= this.#options.maxRunningPerKey) continue;
+      const [key, line] = entry;
+      if (line.waiting.size === 0 || line.running >= this.#shareOf(key)) continue;
       if (best === undefined || line.running < best[1].running) best = entry;
       if (line.running === 0) break;
     }

@@ -119,11 +119,16 @@ describe("a POST's parameters", () => {
     expect(await nameFrom(body, headers)).toStartWith("func: ");
   });
 
-  test("may fill a body to the last byte", async () => {
-    const text = "a".repeat(256 * 1024 - "id=5&text=".length);
+  test("may have a text of 32,768 characters", async () => {
     const world = setup();
-    await world.post("/api/broadcast/edit.json", `id=5&text=${text}`, urlencoded);
-    expect(world.calls[0]?.request).toMatchObject({ body: { text } });
+    const edit = (text: string) => world.post("/api/broadcast/edit.json", `id=5&text=${text}`, urlencoded);
+    await edit("a".repeat(32_768));
+    expect(world.calls[0]?.request).toMatchObject({ body: { text: "a".repeat(32_768) } });
+    for (const length of [32_769, 256 * 1024 - "id=5&text=".length]) {
+      const reply = await envelopeOf(edit("a".repeat(length)));
+      expect(reply).toMatchObject({ error: "func", message: "text must have at most 32768 characters." });
+    }
+    expect(world.calls).toHaveLength(1);
   });
 
   test("keep a lone percent sign as it is", async () => {

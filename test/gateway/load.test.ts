@@ -85,7 +85,7 @@ describe("the rate of calls", () => {
 });
 
 describe("an account's share", () => {
-  const limits = { share: { atOnce: 2, waiting: 3 } };
+  const limits = { share: { atOnce: 2, besideOthers: 2, waiting: 3 } };
 
   test("is so many at once; more wait, and more than that are refused with the time to wait", async () => {
     const work = gated();

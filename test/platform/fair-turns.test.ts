@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { FairTurns, type FairTurnsOptions } from "#services/platform/fair-turns.ts";
+import { eventually } from "#test/support/eventually.ts";
 import { reasonOf } from "#test/support/rpc-failure.ts";
 
 const wide = { maxRunning: 100, maxRunningPerKey: 100, maxWaitingPerKey: 100, maxWaiting: 100, maxWaitMs: 60_000 };
@@ -49,6 +50,42 @@ describe("FairTurns", () => {
     void take("b1");
     await settled();
     expect(started).toEqual(["a1", "a2", "b1"]);
+  });
+
+  test("leave everything to who is alone, and less as soon as another one is there", async () => {
+    const { take, started, end } = setup({ maxRunning: 10, maxRunningPerKey: 4, maxBesideOthers: 2 });
+    for (const name of ["a1", "a2", "a3", "a4", "a5", "a6"]) void take(name);
+    void take("b1");
+    await settled();
+    expect(started).toEqual(["a1", "a2", "a3", "a4", "b1"]);
+    for (const name of ["a1", "a2"]) end(name);
+    await settled();
+    expect(started).toHaveLength(5);
+    end("a3");
+    await settled();
+    expect(started.at(-1)).toBe("a5");
+  });
+
+  test("give everything back when the other one has been away for a second", async () => {
+    const { take, started, end } = setup({ maxRunning: 10, maxRunningPerKey: 2, maxBesideOthers: 1 });
+    const work = [take("b1"), take("a1")];
+    await settled();
+    for (const name of ["b1", "a1"]) end(name);
+    await Promise.all(work);
+    let n = 1;
+    await eventually(async () => {
+      const names = [`a${++n}`, `a${++n}`];
+      const takes = names.map((name) => take(name));
+      await settled();
+      const both = names.every((name) => started.includes(name));
+      for (const name of names) {
+        if (started.includes(name)) end(name);
+        await settled();
+      }
+      for (const name of names) end(name);
+      await Promise.all(takes);
+      return both;
+    });
   });
 
   test("give a free turn to who has the fewest, before another one's next", async () => {

@@ -65,7 +65,7 @@ const tooMany = "Too many calls of this account run at once: wait for some of th
 export function loadInterceptor({ share, tokenCallsPerSecond }: RpcLoad, ownTurns: ReadonlySet<string>): Interceptor {
   const rate = new RateLimit({ calls: tokenCallsPerSecond * rateWindowSeconds, windowSeconds: rateWindowSeconds });
   const bounds = { maxRunning, maxWaiting, maxWaitMs, refusal: tooMany };
-  const calls = new FairTurns({ ...bounds, maxRunningPerKey: share.atOnce, maxWaitingPerKey: share.waiting });
+  const calls = new FairTurns({ ...bounds, ...sharesOf(share) });
   const streams = createStreamTurns();
   return (next) => async (request) => {
     const token = request.contextValues.get(callerKey);
@@ -84,6 +84,10 @@ export function loadInterceptor({ share, tokenCallsPerSecond }: RpcLoad, ownTurn
     const key = ownTurns.has(rpcName(request.method)) ? undefined : shareKey(token, request.message);
     return key === undefined ? await next(request) : await calls.take(key, () => next(request), request.signal);
   };
+}
+
+function sharesOf({ atOnce, besideOthers, waiting }: Share) {
+  return { maxRunningPerKey: atOnce, maxBesideOthers: besideOthers, maxWaitingPerKey: waiting };
 }
 
 async function takeRate(rate: RateLimit, token: string): Promise<void> {

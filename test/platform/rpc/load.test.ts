@@ -22,7 +22,7 @@ async function setup(load: Partial<typeof defaultRpcLoad> = {}) {
   return { world, [Symbol.asyncDispose]: () => world[Symbol.asyncDispose]() };
 }
 
-const share = { atOnce: 2, waiting: 3 };
+const share = { atOnce: 2, besideOthers: 2, waiting: 3 };
 
 describe("an account's share of a service", () => {
   test("is so many calls at once; more wait, and more than that are refused with the time to wait", async () => {
