@@ -5,7 +5,7 @@
 import { noteChange } from "#services/core/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT, readCounters } from "#services/core/ledger/counters.ts";
+import { CounterDeltas, readCounters } from "#services/core/ledger/counters.ts";
 import { shutGate } from "#services/core/ledger/gate.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 import { checkSendable } from "#services/core/message/body.ts";
@@ -53,10 +53,7 @@ async function enqueue(tx: TransactionSql, broadcast: BroadcastRow, room: number
     : await store.insertTopUp(tx, accountId, broadcast, { sourceId, run });
   if (taken.enqueued === 0) return 0;
   const deltas = new CounterDeltas();
-  const delta = deltas.of(sourceId, LIFE_CYCLE_SLOT);
-  delta.enqueued = taken.enqueued - taken.failed - taken.dropped;
-  delta.failed = -taken.failed;
-  delta.dropped = -taken.dropped;
+  deltas.enqueue(sourceId, taken);
   await deltas.write(tx);
   const total = first ? taken.enqueued : await store.countAudience(tx, accountId, broadcast);
   await store.updateStarted(tx, id, run, total);
@@ -94,7 +91,7 @@ export async function cancelBroadcast(sql: Sql, accountId: number, broadcastId: 
     await store.updateState(tx, broadcast.id, nextState("cancel", broadcast.state));
     const counters = (await readCounters(tx, [broadcast.sourceId])).get(broadcast.sourceId)!;
     const deltas = new CounterDeltas();
-    deltas.of(broadcast.sourceId, LIFE_CYCLE_SLOT).dropped = counters.queued;
+    deltas.drop(broadcast.sourceId, counters.queued);
     await deltas.write(tx);
   });
 }

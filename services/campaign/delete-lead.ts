@@ -1,6 +1,6 @@
 import type { TransactionSql } from "#services/core/database/client.ts";
 import { retryCollisions } from "#services/core/database/retry.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/core/ledger/counters.ts";
+import { CounterDeltas } from "#services/core/ledger/counters.ts";
 import { passGates } from "#services/core/ledger/gate.ts";
 import { forgetChat } from "#services/core/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
@@ -32,9 +32,7 @@ async function eraseInTransaction(tx: TransactionSql, context: PeopleContext, re
   const dropped = await updateLeadToDropped(tx, { leadId: ref.leadId, campaignId: campaign.id, sourceIds: [...open] });
   await clearMessageIds(tx, ref, campaign.id);
   const deltas = new CounterDeltas();
-  for (const { sourceId, counted } of dropped) {
-    if (counted) deltas.of(sourceId, LIFE_CYCLE_SLOT).dropped += 1;
-  }
+  for (const { sourceId, counted } of dropped) if (counted) deltas.drop(sourceId, 1);
   await deltas.write(tx);
   const erased = await deleteLeadRow(tx, ref.leadId);
   // Another call may have erased it before we had the lock.

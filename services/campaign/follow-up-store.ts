@@ -1,6 +1,6 @@
 /** What entering a status leaves in the ledger. */
 import type { TransactionSql } from "#services/core/database/client.ts";
-import { CounterDeltas, LIFE_CYCLE_SLOT } from "#services/core/ledger/counters.ts";
+import { CounterDeltas } from "#services/core/ledger/counters.ts";
 import { SendKind, SendState } from "#services/core/ledger/send.ts";
 import { CampaignState } from "./campaign.ts";
 import type { CampaignBot } from "./campaign-store.ts";
@@ -45,6 +45,6 @@ export async function scheduleFollowUps(
       RETURNING source_id)
     SELECT source_id AS "sourceId", count(*)::int AS scheduled FROM scheduled GROUP BY source_id`;
   const deltas = new CounterDeltas();
-  for (const { sourceId, scheduled } of rows) deltas.of(sourceId, LIFE_CYCLE_SLOT).enqueued += scheduled;
+  for (const { sourceId, scheduled } of rows) deltas.schedule(sourceId, scheduled);
   await deltas.write(tx);
 }

@@ -71,7 +71,7 @@ async function doubtSource(tx: TransactionSql, sourceId: number): Promise<number
   await shutGate(tx, sourceId);
   const rows = await store.updateToDoubted(tx, sourceId);
   const deltas = new CounterDeltas();
-  for (const { botId, was, n } of rows) deltas.move(sourceId, botId, was, SendState.unconfirmed, n);
+  for (const { botId, was, n } of rows) deltas.move("doubt", { sourceId, botId }, was, SendState.unconfirmed, n);
   await deltas.write(tx);
   const changes = rows.reduce((sum, row) => sum + row.n, 0);
   noteChange({ changes });

@@ -302,7 +302,7 @@ function recordClaimed(rows: ClaimedRow[], jobs: SendJob[], gates: Gates, token:
       body: source,
       bot: gates.bots.get(row.botId)!,
     });
-    context.deltas.move(row.sourceId, row.botId, SendState.queued, SendState.sending);
+    context.deltas.move("claim", row, SendState.queued, SendState.sending);
     context.answers.set(key, { outcome: "claimed", send });
   }
 }
@@ -335,7 +335,7 @@ async function dropRefused(
 
 function recordDropped(rows: store.DroppedRow[], deltas: CounterDeltas, answers: Answers): void {
   for (const row of rows) {
-    deltas.move(row.sourceId, row.botId, SendState.queued, SendState.dropped);
+    deltas.move("drop", row, SendState.queued, SendState.dropped);
     answers.set(keyOf(row), { outcome: "dropped", reason: row.reason });
   }
 }

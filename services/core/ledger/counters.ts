@@ -1,8 +1,8 @@
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
-import { SendState, SHARD_COUNT, shardOf } from "./send.ts";
+import { checkTransition, NO_ROW, SendState, type SendVerb, SHARD_COUNT, shardOf } from "./send.ts";
 
 /** The slot of life-cycle calls; every other slot is a shard's. */
-export const LIFE_CYCLE_SLOT = -1;
+const LIFE_CYCLE_SLOT = -1;
 
 /** The columns of `send_counter` that move. `queued` is derived: what is enqueued and in none of the others. */
 export interface CounterDelta {
@@ -23,19 +23,36 @@ const COLUMN_OF_STATE = {
   [SendState.dropped]: "dropped",
 } as const satisfies Record<SendState, keyof CounterDelta | undefined>;
 
+/** Whose row it is. */
+export interface CountedSend {
+  sourceId: number;
+  botId: number;
+}
+
+/** What a Start has put into the queue. */
+export interface Enqueued {
+  enqueued: number;
+  /** Of those, the ones that counted as failed or dropped before; the others are new. */
+  failed: number;
+  dropped: number;
+}
+
 /**
- * Adds up moves between states, to be written in one statement at the end of their transaction.
+ * Adds up moves between states, each by the verb that made it, to be written in one statement at the end of their
+ * transaction. A move that the table of send.ts does not have is refused.
  *
- * Only the sum over a source's slots says anything. All moves of one transaction go to one of its shards: other replicas
- * hold other shards and write to other rows, and thirty-two rows a transaction would cost as much as its sends.
+ * Only the sum over a source's slots says anything. What a replica moves in one transaction goes to one of its shards: other
+ * replicas hold other shards and write to other rows, and thirty-two rows a transaction would cost as much as its sends. What
+ * the owner's calls move goes to a slot of its own.
  */
 export class CounterDeltas {
   readonly #rows = new Map<string, { sourceId: number; slot: number; delta: CounterDelta }>();
   readonly #moved = new Map<number, CounterDelta>();
   #slot = SHARD_COUNT;
 
-  /** Leads of a bot moved from one state to another. */
-  move(sourceId: number, botId: number, from: SendState, to: SendState, leads = 1): void {
+  /** Sends of a bot moved from one state to another. */
+  move(verb: SendVerb, { sourceId, botId }: CountedSend, from: SendState, to: SendState, leads = 1): void {
+    checkTransition(verb, from, to);
     this.#slot = Math.min(this.#slot, shardOf(botId));
     const delta = this.#moved.get(sourceId) ?? emptyDelta();
     this.#moved.set(sourceId, delta);
@@ -45,7 +62,34 @@ export class CounterDeltas {
     if (entered) delta[entered] += leads;
   }
 
-  of(sourceId: number, slot: number): CounterDelta {
+  /** A Start put leads into the queue. */
+  enqueue(sourceId: number, { enqueued, failed, dropped }: Enqueued): void {
+    const delta = this.#of(sourceId, LIFE_CYCLE_SLOT);
+    delta.enqueued += enqueued - failed - dropped;
+    delta.failed -= failed;
+    delta.dropped -= dropped;
+  }
+
+  /** Entries into a status have got their follow-ups. */
+  schedule(sourceId: number, leads: number): void {
+    this.#of(sourceId, LIFE_CYCLE_SLOT).enqueued += leads;
+  }
+
+  /** Leads count as dropped without a look at their bots: those of a run that is closed, or of a person who is erased. */
+  drop(sourceId: number, leads: number): void {
+    this.#of(sourceId, LIFE_CYCLE_SLOT).dropped += leads;
+  }
+
+  /** A row is deleted: it counts as enqueued no more. */
+  prune(send: CountedSend, state: SendState): void {
+    checkTransition("prune", state, NO_ROW);
+    const delta = this.#of(send.sourceId, shardOf(send.botId));
+    const left = COLUMN_OF_STATE[state];
+    if (left) delta[left] -= 1;
+    delta.enqueued -= 1;
+  }
+
+  #of(sourceId: number, slot: number): CounterDelta {
     const key = `${sourceId}:${slot}`;
     const known = this.#rows.get(key);
     if (known) return known.delta;
@@ -56,7 +100,7 @@ export class CounterDeltas {
 
   /** Sorted by key, so that two transactions take the rows' locks in the same order. */
   async write(tx: TransactionSql): Promise<void> {
-    for (const [sourceId, moved] of this.#moved) addTo(this.of(sourceId, this.#slot), moved);
+    for (const [sourceId, moved] of this.#moved) addTo(this.#of(sourceId, this.#slot), moved);
     this.#moved.clear();
     const rows = [...this.#rows.values()]
       .filter(({ delta }) => Object.values(delta).some((n) => n !== 0))

@@ -154,7 +154,7 @@ export class Streaks {
     const isHeld = this.#heldNow.get(botId) === key;
     if (!isHeld && (await store.countFreshChats(tx, streak)) < limit) return;
     const back = await store.updateToTakenBack(tx, streak, openRuns);
-    for (const { sourceId } of back) deltas.move(sourceId, botId, SendState.failed, SendState.queued);
+    for (const { sourceId } of back) deltas.move("takeBack", { sourceId, botId }, SendState.failed, SendState.queued);
     this.#reachable.push(...(await store.updateToTried(tx, streak)));
     if (isHeld) return;
     await store.holdForFault(tx, streak, { words, firstProbeMs: FIRST_PROBE_MS });

@@ -1,20 +1,27 @@
 /**
- * One send: a message that one lead is to get once. Both kinds, broadcast and follow-up, share this life:
+ * One send: a message that one lead is to get once. Both kinds, broadcast and follow-up, share this life. Only this folder
+ * writes the tables `send` and `send_counter`; each arrow is a verb, and each verb a file that is called like it.
  *
  * ```
- *               claim                    accepted
- *   queued ──────────────► sending ─────────────────► sent
- *     ▲ │                   │ │ │ │     refused for good
- *     │ │ gate says never   │ │ │ └─────────────────► failed
- *     │ └────► dropped ◄────┘ │ │       nobody knows
- *     │   not sent, run shut  │ └───────────────────► unconfirmed
- *     └───────────────────────┘
- *       proof that it was not accepted
+ *   enqueue, schedule
+ *      │
+ *      ▼             claim                     settle: accepted
+ *    queued ────────────────────► sending ─────────────────────────────► sent
+ *    │ │ ▲ ▲                      │ │ │ │      settle: refused for good
+ *    │ │ │ └── settle: proof ─────┘ │ │ └──────────────────────────────► failed
+ *    │ │ │     that it was not      │ │        settle, rescue, doubt: it cannot be known
+ *    │ │ │     accepted             │ └────────────────────────────────► unconfirmed
+ *    │ │ │                          │ settle: the same, its run closed     ▲      │
+ *    │ └─│── drop, erase ► dropped ◄┘                                      │      └ settle: late proof ► any settled state,
+ *    └───│── doubt ────────────────────────────────────────────────────────┘                          queued, dropped
+ *        └── enqueue (top-up) from failed and dropped, takeBack from failed
  * ```
  *
- * Top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. So does a settle that finds
- * the bot at fault for what its leads had failed for (fault-streak.ts). Late proof from the claim that went silent moves
- * `unconfirmed` to what it proves.
+ * - A top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. It also moves a queued
+ *   row of a closed run, which counts as dropped, into the run that it opens.
+ * - A settle that finds the bot at fault takes back the leads that had failed for it (fault-streak.ts).
+ * - Late proof comes from the claim that went silent: a row that a restore made doubtful has no claim, so it has none.
+ * - Prune deletes rows that no promise needs any more, and never one that is `sending`.
  *
  * Invariants, each held by the statement named:
  * 1. A row is `sending` under exactly one claim token (claim: `WHERE state = queued`).
@@ -23,6 +30,7 @@
  *    Pause, Cancel, Reset and Delete hold it exclusively: see gate.ts).
  * 4. The sums of `send_counter` equal the rows, in every committed state (same transaction, always).
  * 5. `quota_day.used` never exceeds the cap (the claim holds its row).
+ * 6. A row moves only as `TRANSITIONS` says: counters refuse to count any other move, which undoes its transaction.
  */
 
 /** What a send belongs to; the numbers are those of `SendKind` in the protobuf. */
@@ -31,6 +39,47 @@ export type SendKind = (typeof SendKind)[keyof typeof SendKind];
 
 export const SendState = { queued: 0, sending: 1, sent: 2, failed: 3, unconfirmed: 4, dropped: 5 } as const;
 export type SendState = (typeof SendState)[keyof typeof SendState];
+
+/** Where a row is before it is made and after it is deleted. */
+export const NO_ROW = "none";
+
+/** What moves a send. */
+export type SendVerb =
+  | "enqueue"
+  | "schedule"
+  | "claim"
+  | "drop"
+  | "settle"
+  | "takeBack"
+  | "rescue"
+  | "doubt"
+  | "erase"
+  | "prune";
+
+type Place = SendState | typeof NO_ROW;
+
+const { queued, sending, sent, failed, unconfirmed, dropped } = SendState;
+const PROVEN = [sent, failed, unconfirmed, queued, dropped] as const;
+
+/** Every move there is: by verb, from where to where. A place that a verb does not name is left alone by it. */
+export const TRANSITIONS: Readonly<Record<SendVerb, Readonly<Partial<Record<Place, readonly Place[]>>>>> = {
+  enqueue: { [NO_ROW]: [queued], [queued]: [queued], [failed]: [queued], [dropped]: [queued] },
+  schedule: { [NO_ROW]: [queued] },
+  claim: { [queued]: [sending] },
+  drop: { [queued]: [dropped] },
+  settle: { [sending]: PROVEN, [unconfirmed]: PROVEN },
+  takeBack: { [failed]: [queued] },
+  rescue: { [sending]: [unconfirmed] },
+  doubt: { [queued]: [unconfirmed], [sending]: [unconfirmed] },
+  erase: { [queued]: [dropped] },
+  prune: { [queued]: [NO_ROW], [sent]: [NO_ROW], [failed]: [NO_ROW], [unconfirmed]: [NO_ROW], [dropped]: [NO_ROW] },
+};
+
+/** Throws where the table has no such move: then a statement does what it was not made for. */
+export function checkTransition(verb: SendVerb, from: Place, to: Place): void {
+  if (TRANSITIONS[verb][from]?.includes(to)) return;
+  throw new Error(`A send does not go from ${from} to ${to} by ${verb}.`);
+}
 
 /**
  * Why a send stands where it does. Stored as a number: append, never renumber. `blocked`, `deactivated`,

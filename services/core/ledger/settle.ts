@@ -112,7 +112,7 @@ async function settleInTransaction(
   const rows = judged.map((settlement) => settleRow(settlement, runs)).sort(byKey);
   const settled = await store.updateToSettled(tx, rows, offsetMs);
   const deltas = new CounterDeltas();
-  for (const row of settled) deltas.move(row.sourceId, row.botId, row.was, row.state);
+  for (const row of settled) deltas.move("settle", row, row.was, row.state);
   await giveBackQuota(tx, settled, judged);
   const isExcused = (settlement: Settlement, suspicion: Suspicion) => isExcusedBy(runs, settlement, suspicion);
   await streaks?.settle(tx, settlements, settled, { openRuns: openRunsOf(runs), deltas, isExcused });
@@ -328,7 +328,7 @@ export async function rescueSends(sql: Sql, limit = 500): Promise<number> {
   const count = await inTransaction(sql, async (tx) => {
     const rescued = await store.updateToRescued(tx, limit);
     const deltas = new CounterDeltas();
-    for (const row of rescued) deltas.move(row.sourceId, row.botId, SendState.sending, SendState.unconfirmed);
+    for (const row of rescued) deltas.move("rescue", row, SendState.sending, SendState.unconfirmed);
     await deltas.write(tx);
     if (rescued.length > 0) killPoint("rescue.before-commit");
     return rescued.length;

@@ -1,6 +1,6 @@
 import type { Sql } from "#services/core/database/client.ts";
 import { CounterDeltas } from "#services/core/ledger/counters.ts";
-import { SendState, shardOf } from "#services/core/ledger/send.ts";
+import { SendState } from "#services/core/ledger/send.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 
 /** Rows in one transaction. */
@@ -51,8 +51,7 @@ export async function deleteSettledFollowUps(sql: Sql): Promise<boolean> {
       RETURNING source_id AS "sourceId", bot_id AS "botId", state`;
     const deltas = new CounterDeltas();
     for (const { sourceId, botId, state } of rows) {
-      deltas.move(sourceId, botId, state, SendState.queued);
-      deltas.of(sourceId, shardOf(botId)).enqueued -= 1;
+      deltas.prune({ sourceId, botId }, state);
     }
     await deltas.write(tx);
     return rows.length === SMALL_BATCH;
