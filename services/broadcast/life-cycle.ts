@@ -7,6 +7,7 @@ import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
 import { CounterDeltas, readCounters } from "#services/core/ledger/counters.ts";
 import { shutGate } from "#services/core/ledger/gate.ts";
+import { retireSource } from "#services/core/ledger/prune.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 import { checkSendable } from "#services/core/message/body.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
@@ -101,7 +102,7 @@ export async function resetBroadcast(sql: Sql, accountId: number, broadcastId: n
   await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
     nextState("reset", broadcast.state);
     await store.updateReset(tx, broadcast.id);
-    await store.retireSource(tx, broadcast.sourceId);
+    await retireSource(tx, broadcast.sourceId);
   });
 }
 
@@ -110,7 +111,7 @@ export async function deleteBroadcast(sql: Sql, accountId: number, broadcastId: 
   await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
     nextState("delete", broadcast.state);
     await store.deleteBroadcast(tx, broadcast.id);
-    await store.retireSource(tx, broadcast.sourceId);
+    await retireSource(tx, broadcast.sourceId);
   });
 }
 

@@ -303,10 +303,6 @@ export async function deleteBroadcast(tx: TransactionSql, broadcastId: number): 
   await tx`DELETE FROM broadcast WHERE id = ${broadcastId}`;
 }
 
-export async function retireSource(tx: TransactionSql, sourceId: number): Promise<void> {
-  await tx`INSERT INTO retired_source (source_id) VALUES (${sourceId}) ON CONFLICT DO NOTHING`;
-}
-
 /** Lets leads that met a fault of the body be tried again: the owner resumed without an edit. */
 export async function clearFaults(tx: TransactionSql, broadcastId: number, sourceId: number): Promise<void> {
   await tx`

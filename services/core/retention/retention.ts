@@ -15,6 +15,7 @@
 
 import * as partitions from "#services/core/audit/partitions.ts";
 import type { Sql } from "#services/core/database/client.ts";
+import { pruneFollowUps, pruneRetired } from "#services/core/ledger/prune.ts";
 import type { Clock } from "#services/platform/clock.ts";
 import * as store from "./store.ts";
 
@@ -34,7 +35,7 @@ const RETIRED_MS = 1_000;
 
 /** Each deletes one batch and says whether there may be more now. */
 const TASKS: readonly ((sql: Sql) => Promise<boolean>)[] = [
-  store.deleteSettledFollowUps,
+  pruneFollowUps,
   store.deleteExpiredSessions,
   store.deleteUnusedMedia,
   store.deleteOldQuotaDays,
@@ -48,7 +49,7 @@ const TASKS: readonly ((sql: Sql) => Promise<boolean>)[] = [
 /** Cleans until the signal aborts. What fails is reported and tried again in the next round. */
 export async function runRetention(options: RetentionOptions, signal: AbortSignal): Promise<void> {
   await Promise.all([
-    repeat([store.deleteRetiredSends], RETIRED_MS, options, signal),
+    repeat([pruneRetired], RETIRED_MS, options, signal),
     repeat(TASKS, options.idleMs ?? IDLE_MS, options, signal),
   ]);
 }

@@ -1,62 +1,13 @@
 import type { Sql } from "#services/core/database/client.ts";
-import { CounterDeltas } from "#services/core/ledger/counters.ts";
-import { SendState } from "#services/core/ledger/send.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 
 /** Rows in one transaction. */
-const SEND_BATCH = 5_000;
 const SMALL_BATCH = 500;
 /** Media have chunks: 50 MB each at most. */
 const MEDIA_BATCH = 10;
 
-const FOLLOW_UP_DAYS = 30;
 const MEDIA_DAYS = 7;
 const QUOTA_DAYS = 90;
-
-/**
- * One batch of one ended generation. Rows on the wire are left until they are settled or rescued; the last batch takes the
- * counters and the note along.
- */
-export async function deleteRetiredSends(sql: Sql): Promise<boolean> {
-  return await inTransaction(sql, async (tx) => {
-    const [retired] = await tx<{ sourceId: number }[]>`
-      SELECT source_id AS "sourceId" FROM retired_source ORDER BY retired_at LIMIT 1 FOR UPDATE SKIP LOCKED`;
-    if (!retired) return false;
-    const { sourceId } = retired;
-    const deleted = await tx`
-      DELETE FROM send WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM send WHERE source_id = ${sourceId} AND state <> ${SendState.sending} LIMIT ${SEND_BATCH}
-        FOR UPDATE SKIP LOCKED))`;
-    if (deleted.count > 0) return true;
-    const [left] = await tx`SELECT 1 FROM send WHERE source_id = ${sourceId} LIMIT 1`;
-    if (left) {
-      // On the wire: another one's turn, and this one's again later.
-      await tx`UPDATE retired_source SET retired_at = clock_timestamp() WHERE source_id = ${sourceId}`;
-      return false;
-    }
-    await tx`DELETE FROM send_counter WHERE source_id = ${sourceId}`;
-    await tx`DELETE FROM retired_source WHERE source_id = ${sourceId}`;
-    return true;
-  });
-}
-
-/** Counters go on to equal the rows: what is deleted is no longer counted as enqueued either. */
-export async function deleteSettledFollowUps(sql: Sql): Promise<boolean> {
-  return await inTransaction(sql, async (tx) => {
-    const rows = await tx<{ sourceId: number; botId: number; state: SendState }[]>`
-      DELETE FROM send WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM send
-        WHERE kind = 2 AND state >= 2 AND settled_at < now() - ${FOLLOW_UP_DAYS} * interval '1 day'
-        ORDER BY settled_at LIMIT ${SMALL_BATCH} FOR UPDATE SKIP LOCKED))
-      RETURNING source_id AS "sourceId", bot_id AS "botId", state`;
-    const deltas = new CounterDeltas();
-    for (const { sourceId, botId, state } of rows) {
-      deltas.prune({ sourceId, botId }, state);
-    }
-    await deltas.write(tx);
-    return rows.length === SMALL_BATCH;
-  });
-}
 
 export async function deleteExpiredSessions(sql: Sql): Promise<boolean> {
   const result = await sql`

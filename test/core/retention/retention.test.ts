@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { Sql } from "#services/core/database/client.ts";
 import { readCounters } from "#services/core/ledger/counters.ts";
+import { pruneFollowUps, pruneRetired } from "#services/core/ledger/prune.ts";
 import * as store from "#services/core/retention/store.ts";
 import { insertAccount } from "#test/support/account-rows.ts";
 import { createTestDatabase } from "#test/support/postgres.ts";
@@ -26,14 +27,14 @@ describe("retention", () => {
     await sql`INSERT INTO send_counter (source_id, slot, enqueued, sent) VALUES (7, -1, 6001, 6000), (8, -1, 1, 1)`;
     await sql`INSERT INTO retired_source (source_id) VALUES (7)`;
 
-    expect(await store.deleteRetiredSends(sql)).toBe(true);
+    expect(await pruneRetired(sql)).toBe(true);
     expect(await count("send")).toBe(1002);
-    expect(await store.deleteRetiredSends(sql)).toBe(true);
-    expect(await store.deleteRetiredSends(sql)).toBe(false);
+    expect(await pruneRetired(sql)).toBe(true);
+    expect(await pruneRetired(sql)).toBe(false);
     expect(await count("send WHERE source_id = 7")).toBe(1);
 
     await sql`UPDATE send SET state = 4 WHERE source_id = 7`;
-    while (await store.deleteRetiredSends(sql));
+    while (await pruneRetired(sql));
     expect(await count("send")).toBe(1);
     expect(await count("send_counter")).toBe(1);
     expect(await count("retired_source")).toBe(0);
@@ -45,7 +46,7 @@ describe("retention", () => {
       (3, 1, 1, 5, 2, 2, ${old}), (3, 2, 1, 5, 2, 3, ${old}), (3, 3, 1, 5, 2, 5, now()), (3, 4, 1, 5, 2, 0, NULL)`);
     await sql`INSERT INTO send_counter (source_id, slot, enqueued, sent, failed, dropped) VALUES (3, -1, 4, 1, 1, 1)`;
 
-    await store.deleteSettledFollowUps(sql);
+    await pruneFollowUps(sql);
 
     const counters = (await readCounters(sql, [3])).get(3)!;
     expect(counters).toMatchObject({ enqueued: 2, sent: 0, failed: 0, dropped: 1, queued: 1 });
