@@ -17,11 +17,10 @@
  * 2. The counters' `queued` is 0 in done, cancelled and draft (sends on the wire excepted, in cancelled).
  * 3. A source belongs to one generation of one broadcast, for ever.
  */
+import { BroadcastState, isOpen } from "#services/core/ledger/source.ts";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 
-/** The numbers are those of the REST reference, and what is stored. */
-export const BroadcastState = { draft: 0, running: 1, done: 2, cancelled: 3, paused: 4 } as const;
-export type BroadcastState = (typeof BroadcastState)[keyof typeof BroadcastState];
+export { BroadcastState, isOpen };
 
 export type Action = "start" | "pause" | "resume" | "cancel" | "reset" | "delete" | "finish";
 
@@ -59,9 +58,4 @@ export function nextState(action: Action, state: BroadcastState): BroadcastState
 function allowedStates(action: Action): string {
   const states = Object.keys(TRANSITIONS[action]).map((state) => STATE_NAMES[Number(state) as BroadcastState]);
   return states.length === 1 ? states[0]! : `${states.slice(0, -1).join(", ")} or ${states.at(-1)}`;
-}
-
-/** Whether its run is open: queued sends are parked or on their way. */
-export function isOpen(state: BroadcastState): boolean {
-  return state === running || state === paused;
 }

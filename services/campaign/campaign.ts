@@ -1,8 +1,6 @@
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 
-/** The numbers of CampaignState in the protobuf. */
-export const CampaignState = { live: 1, paused: 2, deleted: 3 } as const;
-export type CampaignState = (typeof CampaignState)[keyof typeof CampaignState];
+export { CampaignState } from "#services/core/ledger/source.ts";
 
 /** One bot and one tracked chat. */
 export interface Campaign {

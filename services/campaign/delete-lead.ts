@@ -1,11 +1,11 @@
 import type { TransactionSql } from "#services/core/database/client.ts";
 import { retryCollisions } from "#services/core/database/retry.ts";
-import { CounterDeltas } from "#services/core/ledger/counters.ts";
+import { eraseSends, selectWaitingBroadcasts } from "#services/core/ledger/erase.ts";
 import { passGates } from "#services/core/ledger/gate.ts";
 import { forgetChat } from "#services/core/ledger/reachability.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { takeCampaignLock } from "./campaign-lock.ts";
-import { clearMessageIds, deleteLeadRow, selectWaitingBroadcasts, updateLeadToDropped } from "./erasure-store.ts";
+import { deleteLeadRow } from "./erasure-store.ts";
 import { type LeadRef, selectCampaignOfLead } from "./lead-store.ts";
 import { type PeopleContext, rememberErased } from "./opt-out.ts";
 
@@ -29,11 +29,7 @@ async function eraseInTransaction(tx: TransactionSql, context: PeopleContext, re
   if (campaign === undefined) throw notYours("lead");
   // Nobody enters the lead into a status any more, which could schedule what was just looked for.
   await takeCampaignLock(tx, campaign.id);
-  const dropped = await updateLeadToDropped(tx, { leadId: ref.leadId, campaignId: campaign.id, sourceIds: [...open] });
-  await clearMessageIds(tx, ref, campaign.id);
-  const deltas = new CounterDeltas();
-  for (const { sourceId, counted } of dropped) if (counted) deltas.drop(sourceId, 1);
-  await deltas.write(tx);
+  await eraseSends(tx, { ...ref, campaignId: campaign.id }, [...open]);
   const erased = await deleteLeadRow(tx, ref.leadId);
   // Another call may have erased it before we had the lock.
   if (erased === undefined) throw notYours("lead");

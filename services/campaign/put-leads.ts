@@ -3,10 +3,10 @@ import { keepSequenceAhead } from "#services/core/database/assigned-id.ts";
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { constraintOf, retryCollisions } from "#services/core/database/retry.ts";
 import { showFacts } from "#services/core/ledger/reachability.ts";
+import { type LeadEntry, scheduleFollowUps } from "#services/core/ledger/schedule.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { shareCampaignLock } from "./campaign-lock.ts";
 import { selectCampaignBot } from "./campaign-store.ts";
-import { type LeadEntry, scheduleFollowUps } from "./follow-up-store.ts";
 import { type LeadInput, matchIds, takenId } from "./lead.ts";
 import {
   type LeadRef,

@@ -1,9 +1,8 @@
-/** What entering a status leaves in the ledger. */
+/** Schedule: what entering a status leaves in the ledger. */
 import type { TransactionSql } from "#services/core/database/client.ts";
-import { CounterDeltas } from "#services/core/ledger/counters.ts";
-import { SendKind, SendState } from "#services/core/ledger/send.ts";
-import { CampaignState } from "./campaign.ts";
-import type { CampaignBot } from "./campaign-store.ts";
+import { CounterDeltas } from "./counters.ts";
+import { SendKind, SendState } from "./send.ts";
+import { CampaignState } from "./source.ts";
 
 /** One lead's entry into a status, as this transaction has stored it. */
 export interface LeadEntry {
@@ -26,7 +25,7 @@ export interface LeadEntry {
  */
 export async function scheduleFollowUps(
   tx: TransactionSql,
-  { id: campaignId, botId }: CampaignBot,
+  { id: campaignId, botId }: { id: number; botId: number },
   entries: readonly LeadEntry[],
 ): Promise<void> {
   if (entries.length === 0) return;
