@@ -16,9 +16,8 @@
  */
 import { noteChange } from "#services/core/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
-import { CounterDeltas } from "#services/core/ledger/counters.ts";
-import { shutGate } from "#services/core/ledger/gate.ts";
-import { ALL_BOTS, SendState } from "#services/core/ledger/send.ts";
+import { doubtSource, selectDueSources } from "#services/core/ledger/doubt.ts";
+import { ALL_BOTS } from "#services/core/ledger/send.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 import * as store from "./store.ts";
 
@@ -59,21 +58,16 @@ export class RestoreGuard {
 export async function acceptRestore(sql: Sql, { nothingLost = false } = {}): Promise<number> {
   noteChange({ object: { kind: "bot", id: String(ALL_BOTS) } });
   let unconfirmed = 0;
-  for (const sourceId of nothingLost ? [] : await store.selectDueSources(sql)) {
-    unconfirmed += await inTransaction(sql, (tx) => doubtSource(tx, sourceId));
+  for (const sourceId of nothingLost ? [] : await selectDueSources(sql)) {
+    unconfirmed += await inTransaction(sql, (tx) => doubt(tx, sourceId));
   }
   const { identity } = await store.selectIdentity(sql);
   await inTransaction(sql, (tx) => store.acceptIdentity(tx, identity));
   return unconfirmed;
 }
 
-async function doubtSource(tx: TransactionSql, sourceId: number): Promise<number> {
-  await shutGate(tx, sourceId);
-  const rows = await store.updateToDoubted(tx, sourceId);
-  const deltas = new CounterDeltas();
-  for (const { botId, was, n } of rows) deltas.move("doubt", { sourceId, botId }, was, SendState.unconfirmed, n);
-  await deltas.write(tx);
-  const changes = rows.reduce((sum, row) => sum + row.n, 0);
+async function doubt(tx: TransactionSql, sourceId: number): Promise<number> {
+  const changes = await doubtSource(tx, sourceId);
   noteChange({ changes });
   return changes;
 }

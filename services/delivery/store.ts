@@ -1,6 +1,6 @@
 /** Delivery's own statements: bots and what stands in their lanes' way. Claim and settle are the ledger's. */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
-import { ALL_BOTS, HoldReason, SendKind, SendReason, SendState } from "#services/core/ledger/send.ts";
+import { ALL_BOTS, HoldReason } from "#services/core/ledger/send.ts";
 import { CURRENT_TIMELINE } from "#services/core/ledger/timeline.ts";
 
 /** Messages in any second, by bot. */
@@ -75,30 +75,6 @@ export async function holdOtherIdentity(sql: Sql, identity: string, message: str
 export async function acceptIdentity(tx: TransactionSql, identity: string): Promise<void> {
   await tx`UPDATE database_identity SET identity = ${identity} WHERE id = 1`;
   await tx`DELETE FROM lane WHERE bot_id = ${ALL_BOTS} AND reason IN (${HoldReason.operator}, ${HoldReason.restored})`;
-}
-
-/** Sources with sends that could go out now: open broadcasts, and blocks with due follow-ups. */
-export async function selectDueSources(sql: Sql): Promise<number[]> {
-  const rows = await sql<{ sourceId: number }[]>`
-    SELECT source_id AS "sourceId" FROM broadcast WHERE state IN (1, 4)
-    UNION SELECT source_id FROM block ORDER BY 1`;
-  return rows.map((row) => row.sourceId);
-}
-
-/** queued or sending → unconfirmed; of follow-ups only what is due, of broadcasts only what belongs to the open run. */
-export async function updateToDoubted(
-  tx: TransactionSql,
-  sourceId: number,
-): Promise<{ botId: number; was: SendState; n: number }[]> {
-  return await tx<{ botId: number; was: SendState; n: number }[]>`
-    WITH doubted AS (
-      UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.restored}, settled_at = clock_timestamp(),
-        claim_token = NULL
-      WHERE s.source_id = ${sourceId} AND s.state IN (${SendState.queued}, ${SendState.sending})
-        AND ((s.kind = ${SendKind.followUp} AND (s.due_at IS NULL OR s.due_at <= now()))
-          OR EXISTS (SELECT FROM broadcast b WHERE b.source_id = s.source_id AND (b.run = s.run OR s.state = ${SendState.sending})))
-      RETURNING s.bot_id, old.state AS was)
-    SELECT bot_id AS "botId", was, count(*)::int AS n FROM doubted GROUP BY 1, 2`;
 }
 
 /** What setWebhook needs. */
