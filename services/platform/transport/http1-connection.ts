@@ -147,6 +147,7 @@ export class Http1Connection {
       this.socket.destroySoon();
     } else if (end < 0) {
       this.scanned = bytes.length;
+      this.socket.resume();
       if (!mayBeHttp1(bytes)) this.refuse(refused(400, "This is not HTTP/1.1."));
     } else {
       this.scanned = 0;
@@ -188,6 +189,7 @@ export class Http1Connection {
     const wholeBody = this.wholeBody(exchange, rest);
     if (exchange.left > this.options.limits.bodyBytes) this.refuse(tooLarge);
     if (isComplete(exchange)) exchange.inbox.end();
+    else if (!exchange.inbox.isFull) this.socket.resume();
     if (this.exchange === exchange) this.hand(exchange, wholeBody);
   }
 
@@ -288,8 +290,8 @@ export class Http1Connection {
   private responded(exchange: Exchange): void {
     exchange.responseEnded = true;
     exchange.inbox.drop();
-    this.socket.resume();
     if (isComplete(exchange)) this.next();
+    else this.socket.resume();
   }
 
   private failed(exchange: Exchange, error: unknown): Promise<void> | undefined {
@@ -306,7 +308,8 @@ export class Http1Connection {
   private next(): void {
     this.exchange = undefined;
     this.enter("idle");
-    this.socket.resume();
+    // What waits is answered first: reading on would pile up whatever a peer sends that does not read.
+    if (this.waiting === undefined || this.waiting.length <= waitingBytes) this.socket.resume();
     // A pipelined request has its turn after the other connections have had theirs.
     if (this.waiting !== undefined) setImmediate(() => this.readWaiting());
     else if (this.stopping || this.peerEnded) this.linger();

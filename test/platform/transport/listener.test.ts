@@ -228,6 +228,14 @@ describe("openListener", () => {
     await eventually(() => world.listener.connections === 0);
   });
 
+  test("answers every one of thousands of pipelined requests", async () => {
+    await using world = await setup();
+    await using raw = await world.open();
+    raw.write(get("/").repeat(8_000));
+    raw.socket.end("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    expect(statuses(await raw.closed())).toHaveLength(8_001);
+  });
+
   test("tells a handler that its caller has gone", async () => {
     await using world = await setup();
     const raw = await world.open();
