@@ -16,6 +16,9 @@ const last = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 const get = (target: string) => `GET ${target} HTTP/1.1\r\nhost: x\r\n\r\n`;
 const withHeaders = (...lines: string[]) => `GET /nothing HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
 const post = (headers: string, body: string) => `POST /nothing HTTP/1.1\r\nhost: x\r\n${headers}\r\n\r\n${body}`;
+/** A call of what RPC servers answer without a token; other ports have nothing there. */
+const openRpc = (rpc: string, headers: string, body: string) =>
+  `POST /grpc.${rpc} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${headers}\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 const chunked = (body: string) => post("transfer-encoding: chunked", body);
 
 function table(expects: Http1Case["expects"], cases: Readonly<Record<string, string>>): Http1Case[] {
@@ -127,6 +130,25 @@ const answered = [
     "upgrade to WebSocket": withHeaders(
       ...["host: x", "upgrade: websocket", "connection: upgrade, close"],
       ...["sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version: 13"],
+    ),
+    "a health check": openRpc("health.v1.Health/Check", "content-type: application/json", "{}"),
+    "a list of healths": openRpc("health.v1.Health/List", "content-type: application/json", "{}"),
+    "a message that is no protobuf": openRpc("health.v1.Health/Check", "content-type: application/proto", "\xff\xff"),
+    "a name that is no UTF-8": openRpc("health.v1.Health/Check", "content-type: application/proto", "\n\x02\xff\xfe"),
+    "a message that is no gzip": openRpc(
+      "health.v1.Health/Check",
+      "content-type: application/json\r\ncontent-encoding: gzip",
+      "{}",
+    ),
+    "half a gzip": openRpc(
+      "health.v1.Health/Check",
+      "content-type: application/json\r\ncontent-encoding: gzip",
+      "\x1f\x8b\x08\0\0\0\0\0\0\x03\xab",
+    ),
+    "a stream both ways": openRpc(
+      "reflection.v1.ServerReflection/ServerReflectionInfo",
+      "content-type: application/grpc-web+proto",
+      "\0\0\0\0\0",
     ),
     "a body with GET": `GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc`,
   }),

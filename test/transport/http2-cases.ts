@@ -38,6 +38,14 @@ const pseudo = (change: Record<string, string | undefined>, ...more: Field[]): B
 };
 /** A POST whose body is still to come. */
 const open = headers(1, [[":method", "POST"], ...requestFields("/nothing").slice(1)], flags.endHeaders);
+/** A gRPC call of what is answered without a token, with this message. */
+const grpc = (rpc: string, message: string, ...more: Field[]) => {
+  const fields = requestFields(`/grpc.${rpc}`, ["content-type", "application/grpc"], ...more).slice(1);
+  const body = Buffer.from(`\0\0\0\0${String.fromCharCode(message.length)}${message}`, "latin1");
+  return all(headers(1, [[":method", "POST"], ...fields], flags.endHeaders), raw(data, body, flags.endStream, 1));
+};
+const reflection = "reflection.v1.ServerReflection/ServerReflectionInfo";
+const alphaReflection = "reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 const raw = (type: number, payload: Buffer | string, bits = 0, stream = 0) =>
   frame({ type, payload: Buffer.from(payload as string), flags: bits, stream });
 const block = (payload: Buffer, bits: number = ended) =>
@@ -57,6 +65,13 @@ const answered = [
     "a scheme that nobody knows": pseudo({ ":scheme": "gopher" }),
     HEAD: pseudo({ ":method": "HEAD" }),
     "90 cookies": askFor("/healthz", ...Array.from({ length: 90 }, (): Field => ["cookie", "a=1"])),
+    "a health check": grpc("health.v1.Health/Check", ""),
+    "a health check that is no protobuf": grpc("health.v1.Health/Check", "\xff\xff"),
+    "a health watch that is no protobuf": grpc("health.v1.Health/Watch", "\xff\xff"),
+    "a question to reflection": grpc(reflection, "\x3a\0"),
+    "a question to old reflection": grpc(alphaReflection, "\x3a\0"),
+    "a question that is no UTF-8": grpc(reflection, "\x1a\x02\xff\xfe"),
+    "a question that is no protobuf": grpc(alphaReflection, "\xff\xff"),
     "a value above ASCII": askFor("/healthz", ["a", "\xff\xfe"]),
     "names of prototypes": askFor("/healthz", ["__proto__", "x"], ["constructor", "y"]),
     "headers in two frames": all(

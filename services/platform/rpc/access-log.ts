@@ -11,6 +11,7 @@ import type { Metrics } from "#services/platform/metrics.ts";
 import { callerKey, currentRequestId } from "./context.ts";
 import { addErrorInfo, rpcName } from "./errors.ts";
 import { mapReply } from "./reply.ts";
+import { blameCaller } from "./unreadable.ts";
 
 interface CallProgress {
   startedMs: number;
@@ -45,6 +46,7 @@ export function createAccessLog(log: Logger, metrics: Metrics | undefined): Acce
       context.signal.addEventListener("abort", () => {
         const error: unknown = context.signal.reason;
         if (!(error instanceof ConnectError)) return;
+        if (!progress.reachedInterceptors) blameCaller(error);
         addErrorInfo(error);
         if (progress.reachedInterceptors) return;
         report(rpcName(context.method), context.values.get(callerKey), progress.startedMs, error);

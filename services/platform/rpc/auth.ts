@@ -1,5 +1,5 @@
 import { timingSafeEqual } from "node:crypto";
-import type { DescMethod } from "@bufbuild/protobuf";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor } from "@connectrpc/connect";
 import { DomainError, ErrorReason } from "#services/platform/domain-error.ts";
 import { hashOfSecret, type RpcCaller, type RpcToken } from "#services/platform/variables.ts";
@@ -8,6 +8,11 @@ import { connectErrorFromDomain, rpcName } from "./errors.ts";
 
 /** Tools and load balancers ask these before they have a token; neither tells anything about a customer. */
 const openPackages = ["grpc.health.", "grpc.reflection."];
+
+/** Whether a service answers without a token. Such a service only tells, so none of its calls changes anything. */
+export function isOpenService({ typeName }: DescService): boolean {
+  return openPackages.some((prefix) => typeName.startsWith(prefix));
+}
 
 /** Connect's hook that runs when a call's headers are there and its body is not read yet. */
 export type RequestGate = (context: HandlerContext) => void;
@@ -25,7 +30,7 @@ export type RequestGate = (context: HandlerContext) => void;
 export function createAuthGate(callers: readonly (RpcCaller | RpcToken)[]): RequestGate {
   const known = callers.map(knownCaller);
   return (context) => {
-    if (openPackages.some((prefix) => context.service.typeName.startsWith(prefix))) return;
+    if (isOpenService(context.service)) return;
     const token = findToken(known, context.requestHeader.get("authorization"));
     if (token === undefined) throw unknownToken();
     noteCaller(token.name, context.requestHeader);

@@ -7,6 +7,7 @@ import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobu
 import type { Interceptor } from "@connectrpc/connect";
 import { normalAddress } from "#services/platform/client-address.ts";
 import type { Reason } from "#services/platform/domain-error.ts";
+import { isOpenService } from "./auth.ts";
 import { type Caller, currentScope, type RequestScope } from "./context.ts";
 import { reasonFromError, rpcName } from "./errors.ts";
 import { mapReply } from "./reply.ts";
@@ -15,7 +16,7 @@ import { mapReply } from "./reply.ts";
 export interface ServedCall {
   /** `package.Service/Method`. */
   readonly rpc: string;
-  /** False where the schema says NO_SIDE_EFFECTS; whatever it does not say so of counts as a change. */
+  /** False where the schema says NO_SIDE_EFFECTS, and of what tools ask (`isOpenService`); all else counts as a change. */
   readonly changes: boolean;
   /** The request; of a stream unknown. */
   readonly message: object;
@@ -36,7 +37,7 @@ export interface CallObserver {
 }
 
 export function mayChange(method: DescMethod): boolean {
-  return method.idempotency !== Idempotency.NO_SIDE_EFFECTS;
+  return method.idempotency !== Idempotency.NO_SIDE_EFFECTS && !isOpenService(method.parent);
 }
 
 /** The call that is being served, if one is and its handler has not ended. */

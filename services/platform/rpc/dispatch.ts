@@ -70,6 +70,7 @@ async function answerRpc(
 ): Promise<HttpResponse> {
   if (request.method === "OPTIONS") return { status: 204, header: preflightHeader() };
   if (stopping.aborted) return stoppingResponse(request);
+  if (handler.method.methodKind === "bidi_streaming" && request.version !== "2.0") return upgradeResponse();
   const streams = handler.method.methodKind !== "unary";
   const header = new Headers(request.header);
   if (!streams) capDeadline(header, maxTimeoutMs);
@@ -150,6 +151,14 @@ function stoppingResponse({ version }: HttpRequest): HttpResponse {
   const body = JSON.stringify({ code: "unavailable", message: "The server is stopping; try again." });
   const response = textResponse(503, "application/json", body);
   if (version !== "2.0") response.header?.set("connection", "close");
+  return response;
+}
+
+/** The runtime would answer 505, which reads as a fault of the server. */
+function upgradeResponse(): HttpResponse {
+  const text = "This call streams both ways, which takes HTTP/2.\n";
+  const response = textResponse(426, "text/plain; charset=utf-8", text);
+  response.header?.set("upgrade", "h2c");
   return response;
 }
 

@@ -23,6 +23,7 @@ import { createHealth } from "./health.ts";
 import { createInFlight } from "./in-flight.ts";
 import { createTokenGuard, defaultRpcLoad, loadInterceptor, type RpcLoad } from "./load.ts";
 import { registerReflection } from "./reflection.ts";
+import { refuseBrokenQuery, unreadableInterceptor } from "./unreadable.ts";
 
 export interface RpcServerOptions {
   /** Name of the process, for messages. */
@@ -169,10 +170,12 @@ function createRouter(options: RpcServerOptions, readiness: Readiness, shutdownS
     requestGate: (context) => {
       accessLog.watch(context);
       authenticate(context);
+      refuseBrokenQuery(context);
     },
     interceptors: [
       accessLog.interceptor,
       domainErrorInterceptor(log),
+      unreadableInterceptor,
       callInterceptor(options.observer),
       signalInterceptor,
       loadInterceptor(options.load ?? defaultRpcLoad, options.ownTurns ?? new Set()),

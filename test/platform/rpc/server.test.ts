@@ -104,6 +104,44 @@ describe("createRpcServer", () => {
     expect(world.log.records().map(({ code }) => code)).toEqual(["resource_exhausted", "invalid_argument"]);
   });
 
+  const gzip = { "content-encoding": "gzip" };
+  test.each([
+    ["is no protobuf", { "content-type": "application/proto" }, "\xff\xff"],
+    ["holds a text that is no UTF-8", { "content-type": "application/proto" }, "\n\x02\xff\xfe"],
+    ["is no gzip", { ...gzip, "content-type": "application/json" }, "{}"],
+    ["is half a gzip", { ...gzip, "content-type": "application/json" }, "\x1f\x8b\x08\0\0\0\0\0\0\x03\xab"],
+  ])("calls a message that %s the caller's fault", async (_name, header, body) => {
+    await using world = await startAccountServer();
+    const reply = await fetch(`${world.baseUrl}${accountPath}/PutTariff`, {
+      method: "POST",
+      body: Buffer.from(body, "latin1"),
+      headers: { authorization: `Bearer ${fullToken}`, ...header },
+    });
+    expect([reply.status, await reply.json()]).toMatchObject([
+      400,
+      { code: "invalid_argument", details: [{ debug: { reason: "ERROR_REASON_INVALID_ARGUMENT" } }] },
+    ]);
+    expect(world.log.records()).toMatchObject([{ level: "info", code: "invalid_argument" }]);
+  });
+
+  test("calls a query that is no base64 the caller's fault", async () => {
+    await using world = await startAccountServer();
+    const url = `${world.baseUrl}${accountPath}/GetAccount?connect=v1&encoding=proto&base64=1&message=!`;
+    const reply = await fetch(url, { headers: { authorization: `Bearer ${fullToken}` } });
+    expect(await reply.json()).toMatchObject({ code: "invalid_argument", message: expect.stringContaining("base64") });
+  });
+
+  test("asks for HTTP/2 where a call streams both ways", async () => {
+    await using world = await startAccountServer();
+    const path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    const reply = await post(`${world.baseUrl}${path}`, "", { "content-type": "application/connect+json" });
+    expect([reply.status, reply.headers.get("upgrade"), await reply.text()]).toEqual([
+      426,
+      "h2c",
+      expect.stringContaining("HTTP/2"),
+    ]);
+  });
+
   test("refuses JSON with a field that the message does not have: it may have been meant to choose", async () => {
     await using world = await startAccountServer();
     for (const body of ['{"accountId":"1","account":"2"}', '{"accountId":"1","__proto__":{}}', '{"AccountId":"1"}']) {
