@@ -152,31 +152,34 @@ describe("README.md", () => {
   });
 });
 
-describe.each(["README.md", "CHANGELOG.md", ...new Bun.Glob("docs/*.md").scanSync(root)])("%s", (path) => {
-  const markdown = readDocument(path);
+describe.each(["README.md", "CHANGELOG.md", "CONTRIBUTING.md", ...new Bun.Glob("docs/*.md").scanSync(root)])(
+  "%s",
+  (path) => {
+    const markdown = readDocument(path);
 
-  test("links to nothing that is not there", () => {
-    const missing = localLinks(markdown).filter((link) => {
-      const [file] = link.split("#");
-      return file !== "" && !existsSync(join(root, dirname(path), file!));
+    test("links to nothing that is not there", () => {
+      const missing = localLinks(markdown).filter((link) => {
+        const [file] = link.split("#");
+        return file !== "" && !existsSync(join(root, dirname(path), file!));
+      });
+      expect(missing).toEqual([]);
     });
-    expect(missing).toEqual([]);
-  });
 
-  test("names only files that are there", () => {
-    const named = [...markdown.matchAll(/`((?:services|gateway|test|proto|examples|scripts|bench)\/[\w./-]*)`/g)];
-    // A page that says so names those of the services without their top folder.
-    const short = [...markdown.matchAll(/`([a-z]+\/[a-z-]+\.ts)`/g)].filter(
-      (match) => !match[1]!.startsWith("gateway"),
-    );
-    const paths = [...named.map((match) => match[1]!), ...short.map((match) => join("services", match[1]!))];
-    const missing = paths.filter((name) => !existsSync(join(root, name)) && !existsSync(join(root, name.slice(9))));
-    expect(missing).toEqual([]);
-  });
+    test("names only files that are there", () => {
+      const named = [...markdown.matchAll(/`((?:services|gateway|test|proto|examples|scripts|bench)\/[\w./-]*)`/g)];
+      // A page that says so names those of the services without their top folder.
+      const short = [...markdown.matchAll(/`([a-z]+\/[a-z-]+\.ts)`/g)].filter(
+        (match) => !match[1]!.startsWith("gateway"),
+      );
+      const paths = [...named.map((match) => match[1]!), ...short.map((match) => join("services", match[1]!))];
+      const missing = paths.filter((name) => !existsSync(join(root, name)) && !existsSync(join(root, name.slice(9))));
+      expect(missing).toEqual([]);
+    });
 
-  test("keeps its pictures within 100 columns", () => {
-    const pictures = codeBlocks(markdown).filter(({ language }) => language === "");
-    const wide = pictures.flatMap(({ text }) => text.split("\n")).filter((line) => [...line].length > 100);
-    expect(wide).toEqual([]);
-  });
-});
+    test("keeps its pictures within 100 columns", () => {
+      const pictures = codeBlocks(markdown).filter(({ language }) => language === "");
+      const wide = pictures.flatMap(({ text }) => text.split("\n")).filter((line) => [...line].length > 100);
+      expect(wide).toEqual([]);
+    });
+  },
+);
