@@ -54,6 +54,6 @@ export async function excuseBots(tx: TransactionSql, broadcastId: number, bots: 
       excused_words = CASE WHEN excused_run = run THEN excused_words || ${"\n"} ELSE '' END || ${words}
     WHERE id = ${broadcastId}`;
   const botIds = bots.map((bot) => bot.botId);
-  await tx`DELETE FROM lane WHERE reason = ${HoldReason.botFault} AND bot_id = ANY(${botIds}::bigint[])`;
   await tx`DELETE FROM bot_refusal WHERE bot_id = ANY(${botIds}::bigint[])`;
+  await tx`DELETE FROM lane WHERE reason = ${HoldReason.botFault} AND bot_id = ANY(${botIds}::bigint[])`;
 }

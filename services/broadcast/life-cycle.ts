@@ -1,6 +1,6 @@
 /**
- * The transactions of a broadcast's life: each decides and writes while it holds what decides. Order of locks: gate →
- * broadcast → sends → counters → account.
+ * The transactions of a broadcast's life: each decides and writes while it holds what decides. The order of locks is
+ * that of services/core/ledger/transaction.ts.
  */
 import { noteChange } from "#services/core/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";

@@ -3,13 +3,6 @@ import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { ALL_BOTS, HoldReason } from "#services/core/ledger/send.ts";
 import { CURRENT_TIMELINE } from "#services/core/ledger/timeline.ts";
 
-/** Messages in any second, by bot. */
-export async function selectLimits(sql: Sql, botIds: number[]): Promise<Map<number, number>> {
-  const rows = await sql<{ botId: number; limit: number }[]>`
-    SELECT id AS "botId", messages_per_second AS "limit" FROM bot WHERE id = ANY(${botIds}::bigint[])`;
-  return new Map(rows.map((row) => [row.botId, row.limit]));
-}
-
 /** @returns false if the account had a preview less than `intervalSeconds` ago; otherwise this is its turn. */
 export async function takePreviewTurn(
   tx: TransactionSql,

@@ -70,8 +70,6 @@ export function settings(...pairs: readonly [id: number, value: number][]): Buff
   return frame({ type: frameType.settings, payload });
 }
 
-export const settingsAck = frame({ type: frameType.settings, flags: flags.ack });
-
 export function headers(stream: number, fields: readonly Field[], bits: number = flags.endHeaders): Buffer {
   return frame({ type: frameType.headers, flags: bits, stream, payload: headerBlock(fields) });
 }

@@ -1,6 +1,6 @@
 /**
- * Claim: of the jobs whose turn it is, which may be sent now? One transaction, whose locks are taken in this order, the
- * same in every other transaction: gates → leases → blocks → quota days → sends → counters.
+ * Claim: of the jobs whose turn it is, which may be sent now? One transaction, whose locks are taken in the order that
+ * transaction.ts gives.
  *
  * 1. Pass the gates of the broadcasts, read what decides about each source, hold the shards' leases.
  * 2. Reserve nothing yet: hold the accounts' quota rows, and let through as many manual jobs as the day has room for.

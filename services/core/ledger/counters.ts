@@ -1,7 +1,7 @@
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { checkTransition, NO_ROW, SendState, type SendVerb, SHARD_COUNT, shardOf } from "./send.ts";
 
-/** The slot of life-cycle calls; every other slot is a shard's. */
+/** The slot of life-cycle calls, imports and erasures; every other slot is a shard's. */
 const LIFE_CYCLE_SLOT = -1;
 
 /** The columns of `send_counter` that move. `queued` is derived: what is enqueued and in none of the others. */

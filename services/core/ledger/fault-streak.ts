@@ -18,7 +18,7 @@
  * Invariants:
  * 1. A lead that was taken back once never counts towards the number in these words again: each hold takes as many leads as
  *    the number that had not been taken back, so a body that is refused for ever is not tried for ever.
- * 2. Settles of one bot that touch its streaks hold the bot's row, first of all locks.
+ * 2. Settles of one bot that touch its streaks hold the bot's row, before they lock anything else.
  * 3. A broadcast whose body nobody has had does not count words that may be the body's (settle.ts), nor does a run that
  *    its owner resumed with the words in view (`excused`).
  */

@@ -1,7 +1,6 @@
 /**
- * Settle: what became of claimed sends. One transaction; order of locks: bots (where one lead after another was refused, see
- * fault-streak.ts) → broadcasts → sends → quota days → counters → reachability → leads (claim takes quota before sends, but
- * the sends that settle locks are never the queued ones that a claim waits for).
+ * Settle: what became of claimed sends. One transaction; transaction.ts has the order of locks, and why quota days may
+ * come after the sends here. The bots come first, where one lead after another was refused (see fault-streak.ts).
  *
  * Every row is matched by its claim's own token, so a worker that lost its lease, woke from a freeze or kept its results
  * while Postgres was away can settle at any time: late proof replaces `unconfirmed`, and a row that was claimed again

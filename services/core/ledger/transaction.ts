@@ -1,3 +1,24 @@
+/**
+ * Transactions that write several rows, and the one order in which they take locks:
+ *
+ * ```
+ *   a source's advisory lock → a campaign's advisory lock → shard leases → bots → broadcasts, blocks → quota days
+ *   → sends → streaks of refusals → holds → counters → account → reachability → leads → the audit entry
+ * ```
+ *
+ * Where two transactions can meet at several rows of one kind, they take them by key. A claim passes over sources and
+ * blocks that are held, and a rescue over sends. Where a transaction leaves the order, something else keeps the two
+ * apart:
+ *
+ * - Settle gives quota back after its sends. Its sends are on the wire or unconfirmed; a claim waits for queued ones.
+ * - Settle takes back a streak's sends, which have failed. A Start takes such rows too, but both hold the broadcast.
+ * - Imports hold their leads before they add sends and counters. The sends are new, and the counters are those of the
+ *   life-cycle slot, which a settle never writes. They share the campaign's lock, and erasure holds it alone.
+ * - A new broadcast is written after its account is held. Nobody else has seen that row.
+ * - Erasure holds the lead before its reachability. A settle of the same lead may meet it there, in a deadlock that
+ *   Postgres ends, and both are run again. Where a settle notes a refusal it shares the lead's row early; no holder of
+ *   a lead waits for the counters that such a settle writes.
+ */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 
 /** Deadlock, serialization failure: Postgres has undone the transaction and it may simply be run again. */
@@ -22,8 +43,8 @@ const SETTINGS = [
 ].join("; ");
 
 /**
- * Runs a transaction, again where Postgres itself broke it off to end a deadlock. Locks are taken in one order
- * everywhere, so this is a safety net and not a way of working.
+ * Runs a transaction, again where Postgres itself broke it off to end a deadlock. The order of locks above makes that
+ * rare: this is a safety net and not a way of working.
  */
 export async function inTransaction<T>(sql: Sql, work: (tx: TransactionSql) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {

@@ -23,7 +23,3 @@ export function unsentSubject(shard: number): string {
 }
 
 export const UNSENT_SUBJECTS = "leadcast.unsent.v1.*";
-
-export function shardOfUnsent(subject: string): number {
-  return Number(subject.slice(subject.lastIndexOf(".") + 1));
-}

@@ -58,8 +58,9 @@ export const send = pgTable(
 );
 
 /**
- * How many leads of a source stand where; the sum over its slots is the truth. Each shard's claims and settles write a
- * slot of their own and life-cycle calls write slot −1, so that nothing hot is shared. One slot alone may be negative.
+ * How many leads of a source stand where; the sum over its slots is the truth, and one slot alone may be negative. A
+ * claim, settle or rescue writes one slot, that of one shard among its bots', so that replicas do not share a hot row.
+ * Life-cycle calls, imports and erasures write slot −1.
  */
 export const sendCounter = pgTable(
   "send_counter",
