@@ -15,7 +15,7 @@ type Turn = (accountId: bigint, request: Request, work: Work) => Promise<unknown
 
 export interface AccountTurns {
   readonly call: Turn;
-  /** For a reply that takes many pages: the next one is made when this one has ended. */
+  /** For a reply that takes many pages: beside other accounts' the next one is made when this one has ended. */
   readonly long: Turn;
   readonly upload: Turn;
 }
@@ -37,7 +37,8 @@ export function createAccountTurns(limits: Limits): AccountTurns {
   });
   const longOnes = new FairTurns({
     maxRunning: maxCalls,
-    maxRunningPerKey: 1,
+    maxRunningPerKey: limits.share.atOnce,
+    maxBesideOthers: 1,
     maxWaitingPerKey: limits.share.waiting,
     maxWaiting: maxCalls,
     maxWaitMs,

@@ -36,7 +36,7 @@ interface EndpointSpec<P extends Params> extends EndpointText {
   readonly strictQuery?: boolean;
   /** Whether it takes a file, which has bounds and turns of its own; default false. */
   readonly isUpload?: boolean;
-  /** Whether its reply may be long; an account has one such call at a time. Default false. */
+  /** Whether its reply may be long; beside others an account has one such call at a time. Default false. */
   readonly isLong?: boolean;
   /** Makes the RPC and gives the reply's `data`, if any. */
   readonly run: (call: Call, values: Values<P>) => Promise<unknown>;
