@@ -71,11 +71,6 @@ export function parseMarkdown(source: string, onLostLink: OnLostLink = () => {})
   return trimText(reader.pieces.join(""), reader.entities);
 }
 
-/** The source that parses to exactly this text, for values that must not be read as Markdown. */
-export function escapeMarkdown(text: string): string {
-  return text.replace(/[_*`[]/g, "\\$&");
-}
-
 function readNext(reader: Reader): void {
   const plain = match(reader, PLAIN_RUN)?.[0] ?? match(reader, ESCAPED)?.[1] ?? match(reader, BACKSLASH)?.[0];
   if (plain !== undefined) emit(reader, plain);
