@@ -55,11 +55,13 @@ export function createAccountTurns(limits: Limits): AccountTurns {
   });
   const form = { bytes: formLimitBytes, bytesPerSecond: formBytesPerSecond };
   const file = { bytes: uploadLimitBytes, bytesPerSecond: limits.uploadBytesPerSecond };
+  const call: Turn = (accountId, request, work) =>
+    calls.take(String(accountId), async () => work(await readForm(request, form)), request.signal);
   return {
-    call: (accountId, request, work) =>
-      calls.take(String(accountId), async () => work(await readForm(request, form)), request.signal),
+    call,
+    // A turn of each: who else calls counts for lists, too.
     long: (accountId, request, work) =>
-      longOnes.take(String(accountId), async () => work(await readForm(request, form)), request.signal),
+      longOnes.take(String(accountId), () => call(accountId, request, work), request.signal),
     upload: (accountId, request, work) =>
       uploads.take(String(accountId), async () => work(await readUpload(request, file)), request.signal),
   };
