@@ -55,9 +55,16 @@ function webFault(link: string): string | undefined {
     hostFault(host) ??
     portFault(port) ??
     userFault(authority.slice(0, Math.max(0, at))) ??
-    (/[^.]\.[^.]/.test(host) ? undefined : "its host must have a dot, as in https://example.com/path") ??
+    dotFault(host) ??
     unreadable(link)
   );
+}
+
+function dotFault(host: string): string | undefined {
+  if (/[^.]\.[^.]/.test(host)) return undefined;
+  return /[^.]\.{2,}[^.]/.test(host)
+    ? "its host has dots with nothing between them: write it as in https://example.com/path"
+    : "its host must have a dot, as in https://example.com/path";
 }
 
 /** The port is undefined where no colon announces one. */

@@ -118,6 +118,8 @@ const LINK_FAULTS: [link: string, message: string][] = [
   ["https://localhost/", "its host must have a dot"],
   ["https://localhost./", "its host must have a dot"],
   ["https://.com", "its host must have a dot"],
+  ["https://example..com/", "its host has dots with nothing between them"],
+  ["https://localhost../", "its host must have a dot"],
   ["http://2130706433/", "its host must have a dot"],
   ["https://[::1]/", "its host is an IPv6 address"],
   ["https://[::ffff:1.2.3.4]:80/", "its host is an IPv6 address"],
