@@ -1,8 +1,9 @@
 /** Start of a large audience, beside its own INSERT … SELECT alone. */
 
 import { MAX_QUEUED } from "#services/broadcast/queue-room.ts";
-import { insertFirstRun, insertTopUp, selectBroadcast } from "#services/broadcast/store.ts";
+import { audienceOf, selectBroadcast } from "#services/broadcast/store.ts";
 import type { TransactionSql } from "#services/core/database/client.ts";
+import { insertFirstRun, insertTopUp } from "#services/core/ledger/enqueue.ts";
 import { startChild } from "../child.ts";
 import type { Figure } from "../figure.ts";
 import type { BenchDatabase } from "../ground.ts";
@@ -61,7 +62,7 @@ async function firstRun({ rounds, say }: RowContext, { sql, world, client, leads
       await sql`CHECKPOINT`;
       const row = (await selectBroadcast(sql, world.accountId, broadcastId))!;
       const ledger = { sourceId: row.sourceId, run: 1, limit: MAX_QUEUED };
-      return await timeMs(() => insertFirstRun(alone(sql), world.accountId, row, ledger));
+      return await timeMs(() => insertFirstRun(alone(sql), audienceOf(world.accountId, row), ledger));
     },
   });
   await emptyLedger(sql);
@@ -100,7 +101,7 @@ async function topUp({ rounds, say }: RowContext, { sql, world, client, leads }:
     },
     floor: async () => {
       const ledger = { sourceId: row.sourceId, run: row.run + 1 };
-      const ms = await timeMs(() => insertTopUp(alone(sql), world.accountId, row, ledger));
+      const ms = await timeMs(() => insertTopUp(alone(sql), audienceOf(world.accountId, row), ledger));
       await undo();
       return ms;
     },

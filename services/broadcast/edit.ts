@@ -1,4 +1,4 @@
-import type { Sql } from "#services/core/database/client.ts";
+import type { Queryable, Sql } from "#services/core/database/client.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 import { checkBody, checkSendable, type MessageBody } from "#services/core/message/body.ts";
 import { notYours } from "#services/platform/domain-error.ts";
@@ -13,7 +13,7 @@ export interface BroadcastEdit {
 }
 
 /** Throws unless the account may use the media of a body. See services/core/media. */
-export type CheckMedia = (sql: store.Queryable, accountId: number, body: MessageBody) => Promise<void>;
+export type CheckMedia = (sql: Queryable, accountId: number, body: MessageBody) => Promise<void>;
 
 /**
  * Replaces name, audience and body, in any state, all or nothing. A running broadcast's unsent messages get the new body:

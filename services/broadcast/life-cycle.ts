@@ -5,7 +5,9 @@
 import { noteChange } from "#services/core/audit/record.ts";
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { loadEntitlement } from "#services/core/entitlement/entitlement.ts";
-import { CounterDeltas, readCounters } from "#services/core/ledger/counters.ts";
+import { readCounters } from "#services/core/ledger/counters.ts";
+import { dropQueued } from "#services/core/ledger/drop.ts";
+import { enqueueAudience, forgetFaults, hasUntriedSends } from "#services/core/ledger/enqueue.ts";
 import { shutGate } from "#services/core/ledger/gate.ts";
 import { retireSource } from "#services/core/ledger/prune.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
@@ -43,22 +45,12 @@ export async function startBroadcast(
 async function enqueue(tx: TransactionSql, broadcast: BroadcastRow, room: number): Promise<number> {
   const { id, accountId, sourceId } = broadcast;
   const run = broadcast.run + 1;
-  const counters = (await readCounters(tx, [sourceId])).get(sourceId)!;
-  const first = counters.enqueued === 0;
-  const taken = first
-    ? {
-        enqueued: await store.insertFirstRun(tx, accountId, broadcast, { sourceId, run, limit: room + 1 }),
-        failed: 0,
-        dropped: 0,
-      }
-    : await store.insertTopUp(tx, accountId, broadcast, { sourceId, run });
-  if (taken.enqueued === 0) return 0;
-  const deltas = new CounterDeltas();
-  deltas.enqueue(sourceId, taken);
-  await deltas.write(tx);
-  const total = first ? taken.enqueued : await store.countAudience(tx, accountId, broadcast);
+  const audience = store.audienceOf(accountId, broadcast);
+  const { enqueued, first } = await enqueueAudience(tx, audience, { sourceId, run, limit: room + 1 });
+  if (enqueued === 0) return 0;
+  const total = first ? enqueued : await store.countAudience(tx, accountId, broadcast);
   await store.updateStarted(tx, id, run, total);
-  return taken.enqueued;
+  return enqueued;
 }
 
 /** running → paused. When this has returned, nothing more is claimed. */
@@ -77,7 +69,8 @@ export async function resumeBroadcast(sql: Sql, accountId: number, broadcastId: 
     await requireFeature(tx, accountId);
     const next = nextState("resume", broadcast.state);
     if (broadcast.faultLeads > 0 && broadcast.faultRevision === broadcast.revision) {
-      await store.clearFaults(tx, broadcast.id, broadcast.sourceId);
+      await forgetFaults(tx, broadcast.sourceId);
+      await store.clearFaults(tx, broadcast.id);
     }
     const hopeless = await selectHopelessBots(tx, broadcast, { sinceStart: false });
     if (hopeless.length > 0) await excuseBots(tx, broadcast.id, hopeless);
@@ -90,10 +83,7 @@ export async function resumeBroadcast(sql: Sql, accountId: number, broadcastId: 
 export async function cancelBroadcast(sql: Sql, accountId: number, broadcastId: number): Promise<void> {
   await decide(sql, accountId, broadcastId, async (tx, broadcast) => {
     await store.updateState(tx, broadcast.id, nextState("cancel", broadcast.state));
-    const counters = (await readCounters(tx, [broadcast.sourceId])).get(broadcast.sourceId)!;
-    const deltas = new CounterDeltas();
-    deltas.drop(broadcast.sourceId, counters.queued);
-    await deltas.write(tx);
+    await dropQueued(tx, broadcast.sourceId);
   });
 }
 
@@ -155,7 +145,7 @@ async function bodyFaultReason(tx: TransactionSql, broadcast: BroadcastRow): Pro
   const { faultLeads, faultRevision, faultWords, revision, acceptedRevision } = broadcast;
   if (faultLeads === 0 || faultRevision !== revision || acceptedRevision >= revision) return undefined;
   // Rows and not the count: some of those that met it may be gone since.
-  if (faultLeads < BODY_FAULT_LIMIT && (await store.hasUntriedSends(tx, broadcast))) return undefined;
+  if (faultLeads < BODY_FAULT_LIMIT && (await hasUntriedSends(tx, broadcast))) return undefined;
   const said = faultWords === "" ? "" : ` It said: ${faultWords}.`;
   return `Telegram refused this message for ${faultLeads} leads and accepted it for none.${said} Check text, media and link, then resume.`;
 }

@@ -1,13 +1,11 @@
 /** Statements on broadcasts; transactions are in life-cycle.ts. */
-import type { Sql, TransactionSql } from "#services/core/database/client.ts";
-import { ALL_BOTS, type HoldReason, SendKind, SendState } from "#services/core/ledger/send.ts";
+import type { Fragment, Queryable, Sql, TransactionSql } from "#services/core/database/client.ts";
+import { ALL_BOTS, type HoldReason } from "#services/core/ledger/send.ts";
 import { HOLD_ORDER_SQL } from "#services/core/ledger/store.ts";
 import type { MessageBody } from "#services/core/message/body.ts";
 import type { ParsedText } from "#services/core/message/markdown.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
 import type { BroadcastState } from "./broadcast.ts";
-
-export type Queryable = Sql | TransactionSql;
 
 /** A broadcast without its body. */
 export interface BroadcastHead extends Audience {
@@ -161,12 +159,17 @@ export async function replaceScope(tx: TransactionSql, broadcastId: number, camp
     SELECT ${broadcastId}::bigint, k FROM unnest(${campaignIds}::bigint[]) AS k ON CONFLICT DO NOTHING`;
 }
 
+/** Forgets what a body met: the owner resumed without an edit. */
+export async function clearFaults(tx: TransactionSql, broadcastId: number): Promise<void> {
+  await tx`UPDATE broadcast SET fault_revision = 0, fault_leads = 0 WHERE id = ${broadcastId}`;
+}
+
 /**
  * The audience as FROM and WHERE over `lead l`. Bounds are whole seconds and inclusive, so the upper ones run to the end of
  * their second. Served from the index lead_audience alone where only its columns are asked for.
  */
-function audienceOf(sql: Queryable, accountId: number, audience: Audience) {
-  return sql`
+export function audienceOf(accountId: number, audience: Audience): (sql: Queryable) => Fragment {
+  return (sql) => sql`
     FROM lead l
     WHERE l.campaign_id = ANY(ARRAY(
         SELECT c.id FROM campaign c WHERE c.account_id = ${accountId} AND c.state <> 3
@@ -180,91 +183,8 @@ function audienceOf(sql: Queryable, accountId: number, audience: Audience) {
 }
 
 export async function countAudience(sql: Queryable, accountId: number, audience: Audience): Promise<number> {
-  const [row] = await sql<{ n: number }[]>`SELECT count(*) AS n ${audienceOf(sql, accountId, audience)}`;
+  const [row] = await sql<{ n: number }[]>`SELECT count(*) AS n ${audienceOf(accountId, audience)(sql)}`;
   return row!.n;
-}
-
-/**
- * Compares the audience with the ledger by hash or merge, never row by row: right after a Start Postgres has no statistics
- * of the new rows, takes them for one, and would look at all of them again for each lead. Until the transaction ends, or
- * `allowNestedLoops`.
- */
-async function forbidNestedLoops(tx: TransactionSql): Promise<void> {
-  await tx`SELECT set_config('enable_nestloop', 'off', true)`;
-}
-
-async function allowNestedLoops(tx: TransactionSql): Promise<void> {
-  await tx`SELECT set_config('enable_nestloop', 'on', true)`;
-}
-
-/** Leads of the audience that a Start would take: without a row, or in a row that a top-up takes back, or parked. */
-export async function countRemaining(
-  sql: Sql,
-  accountId: number,
-  audience: Audience,
-  sourceId: number,
-): Promise<number> {
-  return (await sql.begin(async (tx) => {
-    await forbidNestedLoops(tx);
-    const [row] = await tx<{ n: number }[]>`
-      SELECT count(*) AS n FROM (SELECT l.id ${audienceOf(tx, accountId, audience)}) AS a
-      WHERE NOT EXISTS (SELECT FROM send s WHERE s.source_id = ${sourceId} AND s.lead_id = a.id AND s.entry = 0
-        AND s.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))`;
-    return row!.n;
-  })) as number;
-}
-
-/** The first Start of a generation: every lead of the audience, `limit` at most. Returns how many. */
-export async function insertFirstRun(
-  tx: TransactionSql,
-  accountId: number,
-  audience: Audience,
-  ledger: { sourceId: number; run: number; limit: number },
-): Promise<number> {
-  const result = await tx`
-    INSERT INTO send (source_id, lead_id, bot_id, run, kind)
-    SELECT ${ledger.sourceId}::bigint, l.id, l.bot_id, ${ledger.run}::int, ${SendKind.broadcast}::smallint
-    ${audienceOf(tx, accountId, audience)} LIMIT ${ledger.limit}`;
-  return result.count;
-}
-
-export interface TopUp {
-  enqueued: number;
-  /** Of those, the ones that counted as failed or dropped before; the others are new. */
-  failed: number;
-  dropped: number;
-}
-
-/**
- * A later Start: the audience's leads that have no row yet, and those that failed or were dropped, which includes queued
- * ones of a closed run. Looking first and then inserting keeps the conflict, which locks and writes, to the few that are
- * taken; the conflict's own condition is the one that decides. Sorted, so that a settle under way is no deadlock.
- */
-export async function insertTopUp(
-  tx: TransactionSql,
-  accountId: number,
-  audience: Audience,
-  ledger: { sourceId: number; run: number },
-): Promise<TopUp> {
-  await forbidNestedLoops(tx);
-  const [row] = await tx<TopUp[]>`
-    WITH taken AS (
-      INSERT INTO send AS s (source_id, lead_id, bot_id, run, kind)
-      SELECT ${ledger.sourceId}::bigint, a.id, a.bot_id, ${ledger.run}::int, ${SendKind.broadcast}::smallint
-      FROM (SELECT l.id, l.bot_id ${audienceOf(tx, accountId, audience)}) AS a
-      WHERE NOT EXISTS (SELECT FROM send p WHERE p.source_id = ${ledger.sourceId} AND p.lead_id = a.id AND p.entry = 0
-        AND p.state IN (${SendState.sending}, ${SendState.sent}, ${SendState.unconfirmed}))
-      ORDER BY a.id
-      ON CONFLICT (source_id, lead_id, entry) DO UPDATE SET state = ${SendState.queued}, run = excluded.run, reason = 0,
-        claim_token = NULL, due_at = NULL, rescue_at = NULL, settled_at = NULL, message_id = NULL, quota_day = NULL,
-        fault_revision = 0
-      WHERE s.state IN (${SendState.queued}, ${SendState.failed}, ${SendState.dropped})
-      RETURNING old.state AS was)
-    SELECT count(*) AS enqueued, count(*) FILTER (WHERE was = ${SendState.failed}) AS failed,
-      count(*) FILTER (WHERE was IN (${SendState.queued}, ${SendState.dropped})) AS dropped
-    FROM taken`;
-  await allowNestedLoops(tx);
-  return row!;
 }
 
 /** Opens the next run. */
@@ -301,26 +221,6 @@ export async function updateReset(tx: TransactionSql, broadcastId: number): Prom
 
 export async function deleteBroadcast(tx: TransactionSql, broadcastId: number): Promise<void> {
   await tx`DELETE FROM broadcast WHERE id = ${broadcastId}`;
-}
-
-/** Lets leads that met a fault of the body be tried again: the owner resumed without an edit. */
-export async function clearFaults(tx: TransactionSql, broadcastId: number, sourceId: number): Promise<void> {
-  await tx`
-    UPDATE send SET fault_revision = 0
-    WHERE source_id = ${sourceId} AND state = ${SendState.queued} AND kind = ${SendKind.broadcast} AND fault_revision > 0`;
-  await tx`UPDATE broadcast SET fault_revision = 0, fault_leads = 0 WHERE id = ${broadcastId}`;
-}
-
-/** Whether a send of the open run is on the wire, or waits and has not met a fault of this revision of the body. */
-export async function hasUntriedSends(
-  tx: TransactionSql,
-  { sourceId, run, revision }: Pick<BroadcastRow, "sourceId" | "run" | "revision">,
-): Promise<boolean> {
-  const [row] = await tx<{ untried: boolean }[]>`
-    SELECT (SELECT coalesce(sum(sending), 0) FROM send_counter WHERE source_id = ${sourceId}) > 0
-      OR EXISTS (SELECT FROM send WHERE source_id = ${sourceId} AND state = ${SendState.queued}
-        AND kind = ${SendKind.broadcast} AND run = ${run} AND fault_revision <> ${revision}) AS untried`;
-  return row!.untried;
 }
 
 /** The cap and what is used of it on the UTC day of Postgres' clock. */

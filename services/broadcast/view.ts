@@ -1,6 +1,7 @@
 /** What a caller sees of broadcasts: rows with their counters, total and remaining. */
 import type { Sql } from "#services/core/database/client.ts";
 import { type Counters, readCounters } from "#services/core/ledger/counters.ts";
+import { countRemaining } from "#services/core/ledger/enqueue.ts";
 import { notYours } from "#services/platform/domain-error.ts";
 import { BroadcastState } from "./broadcast.ts";
 import type { BroadcastHead, BroadcastRow } from "./store.ts";
@@ -95,7 +96,7 @@ export async function getBroadcast(sql: Sql, accountId: number, broadcastId: num
   if (row.state === BroadcastState.running) return { ...view, remaining: view.counters.queued };
   const [total, remaining] = await Promise.all([
     store.countAudience(sql, accountId, row),
-    counters.enqueued === 0 ? undefined : store.countRemaining(sql, accountId, row, row.sourceId),
+    counters.enqueued === 0 ? undefined : countRemaining(sql, row.sourceId, store.audienceOf(accountId, row)),
   ]);
   return { ...view, total, remaining: remaining ?? total };
 }

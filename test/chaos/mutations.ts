@@ -123,13 +123,13 @@ export const MUTATIONS: Mutation[] = [
     name: "a top-up takes leads that were sent to",
     edits: [
       {
-        file: "services/broadcast/store.ts",
+        file: "services/core/ledger/enqueue.ts",
         search: `p.lead_id = a.id AND p.entry = 0
         AND p.state IN (\${SendState.sending}, \${SendState.sent}, \${SendState.unconfirmed}))`,
         replace: "p.lead_id = a.id AND p.entry = 0 AND p.state = 99)",
       },
       {
-        file: "services/broadcast/store.ts",
+        file: "services/core/ledger/enqueue.ts",
         search: "WHERE s.state IN (${SendState.queued}, ${SendState.failed}, ${SendState.dropped})",
         replace: "WHERE true",
       },
