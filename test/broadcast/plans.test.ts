@@ -4,7 +4,7 @@ import { startBroadcast } from "#services/broadcast/life-cycle.ts";
 import { selectBotsWithDue, selectBroadcastHeads, selectDueFollowUps } from "#services/broadcast/relay-store.ts";
 import { countAudience } from "#services/broadcast/store.ts";
 import type { TransactionSql } from "#services/core/database/client.ts";
-import { updateToRescued } from "#services/core/ledger/store.ts";
+import { updateToRescued } from "#services/core/ledger/rescue.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { createWorld, type World } from "#test/support/world.ts";
 

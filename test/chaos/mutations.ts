@@ -15,7 +15,7 @@ export interface Mutation {
   tests: string[];
 }
 
-const LEDGER = ["test/ledger"];
+const LEDGER = ["test/core/ledger"];
 const claimStatement = (condition: string) => `${condition}
       AND (s.due_at IS NULL OR s.due_at <= now() + \${input.offsetMs}::float8 * interval '1 ms')
       AND (s.fault_revision < g.revision`;
@@ -145,7 +145,7 @@ export const MUTATIONS: Mutation[] = [
         replace: "AND true",
       },
     ],
-    tests: ["test/queue", ...LEDGER],
+    tests: ["test/core/shards", ...LEDGER],
   },
   {
     name: "a replica believes in its lease for ever",
@@ -156,13 +156,13 @@ export const MUTATIONS: Mutation[] = [
         replace: "return held !== undefined;",
       },
     ],
-    tests: ["test/queue", "test/delivery"],
+    tests: ["test/core/shards", "test/delivery"],
   },
   {
     name: "a claim whose owner is gone goes back to the queue",
     edits: [
       {
-        file: "services/core/ledger/store.ts",
+        file: "services/core/ledger/rescue.ts",
         search: "UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.ownerGone}",
         replace: "UPDATE send s SET state = ${SendState.queued}, reason = ${SendReason.ownerGone}",
       },

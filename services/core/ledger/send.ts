@@ -12,7 +12,7 @@
  *    │ │ │     that it was not      │ │        settle, rescue, doubt: it cannot be known
  *    │ │ │     accepted             │ └────────────────────────────────► unconfirmed
  *    │ │ │                          │ settle: the same, its run closed     ▲      │
- *    │ └─│── drop, erase ► dropped ◄┘                                      │      └ settle: late proof ► any settled state,
+ *    │ └─│── drop, erase ► dropped ◄┘                                      │      └ settle: late proof ► sent, failed,
  *    └───│── doubt ────────────────────────────────────────────────────────┘                          queued, dropped
  *        └── enqueue (top-up) from failed and dropped, takeBack from failed
  * ```

@@ -317,21 +317,3 @@ async function leaveAudiences(
   });
   if (refusals.length > 0) await recordRefusals(tx, refusals, clock.offsetMs());
 }
-
-/**
- * Turns claims whose owner has been silent past their time into `unconfirmed`: what was on the wire when something died.
- * Any replica may do it for all; rows that another is settling right now are passed over.
- * @returns how many, at most `limit`.
- */
-export async function rescueSends(sql: Sql, limit = 500): Promise<number> {
-  const count = await inTransaction(sql, async (tx) => {
-    const rescued = await store.updateToRescued(tx, limit);
-    const deltas = new CounterDeltas();
-    for (const row of rescued) deltas.move("rescue", row, SendState.sending, SendState.unconfirmed);
-    await deltas.write(tx);
-    if (rescued.length > 0) killPoint("rescue.before-commit");
-    return rescued.length;
-  });
-  if (count > 0) killPoint("rescue.after-commit");
-  return count;
-}

@@ -371,21 +371,3 @@ export async function addFaultLeads(
       fault_revision = ${revision}, fault_words = ${words}
     WHERE source_id = ${sourceId} AND revision = ${revision}`;
 }
-
-/** sending → unconfirmed where the claim's owner has been silent past the send's timeout and the margin. */
-export async function updateToRescued(
-  tx: TransactionSql,
-  limit: number,
-): Promise<{ sourceId: number; botId: number }[]> {
-  // A literal: a plan that is made for any state cannot use the index of those on the wire.
-  const sending = tx.unsafe(String(SendState.sending));
-  return await tx<{ sourceId: number; botId: number }[]>`
-    WITH k AS (
-      SELECT source_id, lead_id, entry FROM send
-      WHERE state = ${sending} AND rescue_at < clock_timestamp()
-      ORDER BY rescue_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
-    UPDATE send s SET state = ${SendState.unconfirmed}, reason = ${SendReason.ownerGone}, settled_at = clock_timestamp()
-    FROM k
-    WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.state = ${SendState.sending}
-    RETURNING s.source_id AS "sourceId", s.bot_id AS "botId"`;
-}

@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { cancelBroadcast, startBroadcast } from "#services/broadcast/life-cycle.ts";
 import type { Sql } from "#services/core/database/client.ts";
+import { rescueSends } from "#services/core/ledger/rescue.ts";
 import { SendReason, SendState } from "#services/core/ledger/send.ts";
-import { rescueSends, type SendResult, settleSends, ticketOf } from "#services/core/ledger/settle.ts";
+import { type SendResult, settleSends, ticketOf } from "#services/core/ledger/settle.ts";
 import { expectConsistent } from "#test/support/consistent.ts";
 import { createTestDatabase, type TestDatabase } from "#test/support/postgres.ts";
 import { createWorld, type World, type WorldOptions } from "#test/support/world.ts";
