@@ -30,7 +30,8 @@
  *    Pause, Cancel, Reset and Delete hold it exclusively: see gate.ts).
  * 4. The sums of `send_counter` equal the rows, in every committed state (same transaction, always).
  * 5. `quota_day.used` never exceeds the cap (the claim holds its row).
- * 6. A row moves only as `TRANSITIONS` says: counters refuse to count any other move, which undoes its transaction.
+ * 6. A row moves only as `TRANSITIONS` says. What replicas move and what is pruned is compared with it where it is counted, and
+ *    another move undoes its transaction; what a life-cycle call moves by the thousand is bound by its statement alone.
  */
 
 /** What a send belongs to; the numbers are those of `SendKind` in the protobuf. */
