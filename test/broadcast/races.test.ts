@@ -336,7 +336,9 @@ describe("rescue against a late settle of the same row", () => {
     const held = holdCommits(world.sql);
     const settling = settleSends([{ ticket: ticketOf(send!), result: sent }], { sql: held.sql });
     await held.reached;
-    expect(await rescueSends(world.sql)).toBe(0);
+    // Slow machines leave claims of other tests behind, which it may find: only this row counts.
+    await rescueSends(world.sql);
+    expect(await world.counters(world.id)).toMatchObject({ sending: 1, unconfirmed: 0 });
     held.release();
     await settling;
     expect(await world.counters(world.id)).toMatchObject({ sent: 1, unconfirmed: 0 });
@@ -356,7 +358,7 @@ describe("rescue against a late settle of the same row", () => {
     const settling = world.settle(sends, result);
     await untilBlocked(world.sql);
     held.release();
-    expect(await rescuing).toBe(1);
+    expect(await rescuing).toBeGreaterThanOrEqual(1);
     expect((await settling)[0]).toMatchObject({ was: SendState.unconfirmed });
     expect(await world.counters(world.id)).toMatchObject({ unconfirmed: 0, sending: 0, ...counters });
     expect(await world.used()).toBe(used);

@@ -20,7 +20,7 @@ import { eventually } from "../support/eventually.ts";
 import { removeFolder, temporaryFolder } from "../support/folder.ts";
 import { createTestNats, type TestNats } from "../support/nats.ts";
 import { createTestDatabase } from "../support/postgres.ts";
-import { type ServiceProcess, startService } from "../support/service-process.ts";
+import { mainOf, type ServiceProcess, startService } from "../support/service-process.ts";
 import { createTcpProxy, type TcpProxy } from "./tcp-proxy.ts";
 
 export const LINKS = [
@@ -84,7 +84,6 @@ export async function startCluster(options: ClusterOptions) {
     const service = name.replace(/-\d+$/, "");
     const port = String(processes.get(name)?.port ?? 0);
     const env = environment.of(service, port);
-    const main = service === "gateway" ? "gateway/main.ts" : `services/${service}/main.ts`;
     const jumpMs = options.clockJumpMs?.(name) ?? 0;
     const extra = {
       ...(killPoint === "" ? {} : { LEADCAST_KILL_POINT: killPoint }),
@@ -93,7 +92,7 @@ export async function startCluster(options: ClusterOptions) {
     };
     processes.set(
       name,
-      await startService(main, { ...env, ...extra }, service === "sandbox" ? portOfSandbox : undefined),
+      await startService(mainOf(service), { ...env, ...extra }, service === "sandbox" ? portOfSandbox : undefined),
     );
     // The sandbox is made to be used alone, so it does not end by itself when this process does.
     if (service === "sandbox") watcher = watchOver(processes.get(name)!.pid, "SIGKILL");

@@ -101,3 +101,9 @@ export async function runService(
   const stderr = await new Response(child.stderr).text();
   return { exitCode: await child.exited, stderr };
 }
+
+/** The entry file of a process, relative to the top of the tree. */
+export function mainOf(service: string): string {
+  if (service === "gateway") return "gateway/main.ts";
+  return service === "sandbox" ? "services/local/sandbox/main.ts" : `services/${service}/main.ts`;
+}

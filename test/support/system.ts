@@ -16,7 +16,7 @@ import { createRpcTransport } from "#services/platform/rpc/client.ts";
 import { temporaryFolder } from "./folder.ts";
 import { createTestNats, type TestNats } from "./nats.ts";
 import { createTestDatabase } from "./postgres.ts";
-import { type ServiceProcess, startService } from "./service-process.ts";
+import { mainOf, type ServiceProcess, startService } from "./service-process.ts";
 
 export interface SystemOptions {
   /** Replicas of each; default 1. The first is called by its service's name, the others `delivery-2`, `broadcast-2`, … */
@@ -181,8 +181,7 @@ class Processes {
 
   async #spawn(service: ServiceName, port: string): Promise<ServiceProcess> {
     if (service === "sandbox") return await startSandbox(port);
-    const main = service === "gateway" ? "gateway/main.ts" : `services/${service}/main.ts`;
-    return await startService(main, this.#environmentOf(service, port));
+    return await startService(mainOf(service), this.#environmentOf(service, port));
   }
 
   #environmentOf(service: Exclude<ServiceName, "sandbox">, port: string): Record<string, string> {
@@ -237,7 +236,7 @@ class Processes {
 
 async function startSandbox(port: string): Promise<ServiceProcess> {
   const env = { SANDBOX_PORT: port, SANDBOX_CONTROL_PORT: "0" };
-  const sandbox = await startService("services/local/sandbox/main.ts", env, (line) => {
+  const sandbox = await startService(mainOf("sandbox"), env, (line) => {
     const url = /sandbox at (\S+?),? /.exec(line)?.[1];
     return url === undefined ? undefined : Number(new URL(url).port);
   });
