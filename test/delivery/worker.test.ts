@@ -151,7 +151,7 @@ describe("Worker", () => {
     await expectConsistent(world.sql);
   });
 
-  test("writes no more than its bot's limit in any second, and one after the other", async () => {
+  test("writes no more than its bot's limit in any second", async () => {
     await using world = await setupWorker({ leads: 100, worker: { limitOf: undefined, chatIntervalMs: undefined } });
     await world.control.script({ answer: { latencyMs: [50, 150] } });
     const id = await world.start();
@@ -160,7 +160,6 @@ describe("Worker", () => {
     // Judged by when requests are written: when a sandbox in this process sees them is up to this process.
     for (const [i, at] of world.writtenAt.entries()) {
       if (i >= 30) expect(at - world.writtenAt[i - 30]!).toBeGreaterThanOrEqual(1_000);
-      if (i >= 1) expect(at - world.writtenAt[i - 1]!).toBeGreaterThan(3);
     }
     expect(await world.control.totals()).toMatchObject({ accepted: 100, mostPerChat: 1 });
   });

@@ -191,8 +191,10 @@ class Search {
   }
 
   async #break(fault: Fault): Promise<void> {
-    const { sandbox, urlOf } = this.#cluster;
+    const { sandbox, sql, urlOf } = this.#cluster;
     await sandbox.unscript();
+    // Three bots' breakers within half a minute would let one bot try for all: here each token must be used.
+    await sql`DELETE FROM lane`;
     if (fault.at === "sandbox" && "answer" in fault) {
       await sandbox.script({ method: "*", answer: fault.answer as Answer });
       this.#root.url = urlOf("sandbox");
