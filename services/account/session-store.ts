@@ -1,5 +1,7 @@
 /** Statements on sessions. Raw: the one that every REST call asks for is prepared. */
+
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
+import { isPaid } from "#services/core/ledger/predicates.ts";
 
 /** Held until the transaction ends, so that calls for one account see each other's sessions. @returns false if there is none. */
 export async function lockAccount(tx: TransactionSql, accountId: number): Promise<boolean> {
@@ -55,7 +57,7 @@ export interface ResolvedSession {
 /** A session that has not ended, with what its account may do. Every REST call asks, so this is one prepared query. */
 export async function selectSession(sql: Sql, tokenHash: Uint8Array): Promise<ResolvedSession | undefined> {
   const [row] = await sql<ResolvedSession[]>`
-    SELECT s.account_id AS "accountId", s.expires_at AS "expiresAt", coalesce(a.paid_until > now(), false) AS paid
+    SELECT s.account_id AS "accountId", s.expires_at AS "expiresAt", ${isPaid(sql, 0)} AS paid
     FROM session s JOIN account a ON a.id = s.account_id
     WHERE s.token_hash = ${tokenHash} AND s.expires_at > now()`;
   return row;

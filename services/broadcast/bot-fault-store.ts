@@ -1,6 +1,7 @@
 /** Statements on broadcasts whose bots are at fault; see services/core/ledger/fault-streak.ts. */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
-import { HoldReason, SendKind, SendState } from "#services/core/ledger/send.ts";
+import { isQueuedOf } from "#services/core/ledger/predicates.ts";
+import { HoldReason } from "#services/core/ledger/send.ts";
 import { BroadcastState } from "./broadcast.ts";
 import type { BroadcastRow } from "./store.ts";
 
@@ -42,8 +43,7 @@ function isHopeless(sql: Sql | TransactionSql) {
   return sql`l.reason = ${HoldReason.botFault} AND l.probes >= ${HOPELESS_TRIES}
     AND NOT (b.excused_run = b.run AND l.words = ANY(string_to_array(b.excused_words, ${"\n"})))
     AND EXISTS (SELECT FROM send s WHERE s.source_id = b.source_id AND s.bot_id = l.bot_id
-      AND s.state = ${sql.unsafe(String(SendState.queued))} AND s.kind = ${sql.unsafe(String(SendKind.broadcast))}
-      AND s.run = b.run)`;
+      AND ${isQueuedOf(sql, "broadcast")} AND s.run = b.run)`;
 }
 
 /** From now on these words are the leads' own for the present run, and the bots are held for them no more. */

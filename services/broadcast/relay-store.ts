@@ -1,10 +1,20 @@
 /**
  * What the relay asks Postgres. What reads the ledger takes a transaction of it (services/core/ledger/transaction.ts), whose plans
- * are made for the ledger as it is. The predicate *sendable now* stands here as the claim applies it (services/core/ledger/store.ts).
+ * are made for the ledger as it is. The predicate *sendable now* is the claim's own (services/core/ledger/predicates.ts).
  */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import type { SendJob } from "#services/core/ledger/claim.ts";
-import { SendKind, SendState, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import {
+  holdStands,
+  isDue,
+  isPaid,
+  isQueuedOf,
+  isSendable,
+  literal,
+  todayBy,
+} from "#services/core/ledger/predicates.ts";
+import { SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { BroadcastState } from "#services/core/ledger/source.ts";
 import { LeaseRole } from "#services/core/shards/leases.ts";
 
 /** A running broadcast, whether or not it may send now. */
@@ -28,19 +38,18 @@ export async function selectRunning(sql: Sql, offsetMs: number): Promise<Running
   return await sql<RunningBroadcast[]>`
     SELECT b.id, b.account_id AS "accountId", b.source_id AS "sourceId", b.run, b.epoch, b.revision,
       b.accepted_revision AS "acceptedRevision", b.fault_revision AS "faultRevision", b.fault_leads AS "faultLeads",
-      coalesce(a.paid_until > n.now, false) AND t.broadcasts AS sendable,
+      ${isPaid(sql, offsetMs)} AND t.broadcasts AS sendable,
       CASE WHEN t.daily_cap = 0 THEN 2147483647 ELSE greatest(0, t.daily_cap - coalesce(q.used, 0)) END AS room
     FROM broadcast b JOIN account a ON a.id = b.account_id JOIN tariff t ON t.id = a.tariff_id
-    CROSS JOIN (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now) AS n
-    LEFT JOIN quota_day q ON q.account_id = a.id AND q.day = (n.now AT TIME ZONE 'utc')::date
-    WHERE b.state = 1 ORDER BY b.id`;
+    LEFT JOIN quota_day q ON q.account_id = a.id AND q.day = ${todayBy(sql, offsetMs)}
+    WHERE b.state = ${literal(sql, BroadcastState.running)} ORDER BY b.id`;
 }
 
 /** Bots whose lanes are held now; `ALL_BOTS` among them if all are. */
 export async function selectHeldBots(sql: Sql, offsetMs: number): Promise<number[]> {
   const rows = await sql<{ botId: number }[]>`
     SELECT bot_id AS "botId" FROM lane
-    WHERE hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms' ORDER BY bot_id`;
+    WHERE ${holdStands(sql, "lane", offsetMs)} ORDER BY bot_id`;
   return rows.map((row) => row.botId);
 }
 
@@ -72,13 +81,12 @@ export async function selectBotsOfAccounts(sql: Sql, accountIds: number[], shard
  * reading all that is due of all bots instead, and ORDER BY from looking for the first one through the whole ledger.
  */
 export async function selectBotsWithDue(tx: TransactionSql, shards: number[], offsetMs: number): Promise<RelayBot[]> {
-  const queued = tx.unsafe(`state = ${SendState.queued} AND kind = ${SendKind.followUp}`);
+  const queued = isQueuedOf(tx, "followUp");
   return await tx<RelayBot[]>`
     SELECT b.id AS "botId", b.account_id AS "accountId", b.messages_per_second AS "messagesPerSecond" FROM bot b
-    WHERE (SELECT bot_id FROM send WHERE ${queued} ORDER BY bot_id LIMIT 1) IS NOT NULL
+    WHERE (SELECT s.bot_id FROM send s WHERE ${queued} ORDER BY s.bot_id LIMIT 1) IS NOT NULL
       AND b.id % ${SHARD_COUNT} = ANY(${shards}::bigint[])
-      AND EXISTS (SELECT FROM send s WHERE s.bot_id = b.id AND ${queued}
-        AND s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms' OFFSET 0)
+      AND EXISTS (SELECT FROM send s WHERE s.bot_id = b.id AND ${queued} AND ${isDue(tx, offsetMs)} OFFSET 0)
     ORDER BY b.id`;
 }
 
@@ -100,10 +108,8 @@ export async function selectBroadcastHeads(
   const rows = await tx<{ leads: number[] }[]>`
     SELECT ARRAY(
       SELECT s.lead_id FROM send s
-      WHERE s.source_id = k.source_id AND s.bot_id = k.bot_id AND s.state = ${tx.unsafe(String(SendState.queued))}
-        AND s.kind = ${tx.unsafe(String(SendKind.broadcast))} AND s.run = k.run
-        AND (s.due_at IS NULL OR s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms')
-        AND (s.fault_revision < k.revision OR k.accepted_revision >= k.revision)
+      WHERE s.source_id = k.source_id AND s.bot_id = k.bot_id AND s.kind = ${literal(tx, SendKind.broadcast)}
+        AND ${isSendable(tx, "k", offsetMs)}
       ORDER BY s.lead_id LIMIT k.n) AS leads
     FROM unnest(${lanes.map((l) => l.sourceId)}::bigint[], ${lanes.map((l) => l.botId)}::bigint[],
       ${lanes.map((l) => l.run)}::int[], ${lanes.map((l) => l.revision)}::int[],
@@ -124,9 +130,7 @@ export async function selectDueFollowUps(
     FROM unnest(${lanes.map((l) => l.botId)}::bigint[], ${lanes.map((l) => l.limit)}::int[]) AS k (bot_id, n)
     CROSS JOIN LATERAL (
       SELECT s.source_id, s.lead_id, s.entry FROM send s
-      WHERE s.bot_id = k.bot_id AND s.state = ${tx.unsafe(String(SendState.queued))}
-        AND s.kind = ${tx.unsafe(String(SendKind.followUp))}
-        AND s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms'
+      WHERE s.bot_id = k.bot_id AND ${isQueuedOf(tx, "followUp")} AND ${isDue(tx, offsetMs)}
       ORDER BY s.due_at LIMIT k.n) AS f`;
   return rows.map((row) => ({ ...row, kind: SendKind.followUp }));
 }

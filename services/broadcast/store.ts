@@ -1,11 +1,13 @@
 /** Statements on broadcasts; transactions are in life-cycle.ts. */
 import type { Fragment, Queryable, Sql, TransactionSql } from "#services/core/database/client.ts";
+import { holdStands, isPaid, literal, todayBy } from "#services/core/ledger/predicates.ts";
 import { ALL_BOTS, type HoldReason } from "#services/core/ledger/send.ts";
+import { CampaignState, OPEN_STATES_SQL } from "#services/core/ledger/source.ts";
 import { HOLD_ORDER_SQL } from "#services/core/ledger/store.ts";
 import type { MessageBody } from "#services/core/message/body.ts";
 import type { ParsedText } from "#services/core/message/markdown.ts";
 import { type Audience, statusesOfMask } from "./audience.ts";
-import type { BroadcastState } from "./broadcast.ts";
+import { BroadcastState } from "./broadcast.ts";
 
 /** A broadcast without its body. */
 export interface BroadcastHead extends Audience {
@@ -126,7 +128,8 @@ export async function insertBroadcast(tx: TransactionSql, accountId: number, nam
 /** Whose campaigns these are that are not deleted: the ids that the account may name. */
 export async function selectOwnCampaigns(sql: Queryable, accountId: number, ids: number[]): Promise<Set<number>> {
   const rows = await sql<{ id: number }[]>`
-    SELECT id FROM campaign WHERE account_id = ${accountId} AND state <> 3 AND id = ANY(${ids}::bigint[])`;
+    SELECT id FROM campaign WHERE account_id = ${accountId} AND state <> ${literal(sql, CampaignState.deleted)}
+      AND id = ANY(${ids}::bigint[])`;
   return new Set(rows.map((row) => row.id));
 }
 
@@ -172,7 +175,7 @@ export function audienceOf(accountId: number, audience: Audience): (sql: Queryab
   return (sql) => sql`
     FROM lead l
     WHERE l.campaign_id = ANY(ARRAY(
-        SELECT c.id FROM campaign c WHERE c.account_id = ${accountId} AND c.state <> 3
+        SELECT c.id FROM campaign c WHERE c.account_id = ${accountId} AND c.state <> ${literal(sql, CampaignState.deleted)}
           AND (${audience.campaignIds.length === 0} OR c.id = ANY(${audience.campaignIds}::bigint[]))))
       AND l.status = ANY(${statusesOfMask(audience.statuses)}::smallint[])
       AND l.unreachable = 0 AND NOT l.opted_out
@@ -195,8 +198,8 @@ export async function updateStarted(
   total: number,
 ): Promise<void> {
   await tx`
-    UPDATE broadcast SET state = 1, run = ${run}, epoch = epoch + 1, total = ${total}, started_at = now(),
-      pause_reason = '', fault_revision = 0, fault_leads = 0
+    UPDATE broadcast SET state = ${BroadcastState.running}, run = ${run}, epoch = epoch + 1, total = ${total},
+      started_at = now(), pause_reason = '', fault_revision = 0, fault_leads = 0
     WHERE id = ${broadcastId}`;
 }
 
@@ -214,8 +217,8 @@ export async function updateState(
 /** A new generation with an empty ledger; the old source's rows are deleted in the background. */
 export async function updateReset(tx: TransactionSql, broadcastId: number): Promise<void> {
   await tx`
-    UPDATE broadcast SET state = 0, epoch = epoch + 1, source_id = nextval('source_id_seq'), total = 0,
-      started_at = NULL, pause_reason = '', accepted_revision = 0, fault_revision = 0, fault_leads = 0
+    UPDATE broadcast SET state = ${BroadcastState.draft}, epoch = epoch + 1, source_id = nextval('source_id_seq'),
+      total = 0, started_at = NULL, pause_reason = '', accepted_revision = 0, fault_revision = 0, fault_leads = 0
     WHERE id = ${broadcastId}`;
 }
 
@@ -233,7 +236,7 @@ export async function selectQuota(
     SELECT t.daily_cap AS cap, coalesce(q.used, 0) AS used
     FROM account a JOIN tariff t ON t.id = a.tariff_id
     LEFT JOIN quota_day q ON q.account_id = a.id
-      AND q.day = ((now() + ${offsetMs}::float8 * interval '1 ms') AT TIME ZONE 'utc')::date
+      AND q.day = ${todayBy(sql, offsetMs)}
     WHERE a.id = ${accountId}`;
   return row;
 }
@@ -241,7 +244,7 @@ export async function selectQuota(
 /** The sources whose queued sends the gauge adds up: open broadcasts and blocks. */
 export async function selectQueuedSources(sql: Queryable, accountId: number): Promise<number[]> {
   const rows = await sql<{ sourceId: number }[]>`
-    SELECT source_id AS "sourceId" FROM broadcast WHERE account_id = ${accountId} AND state IN (1, 4)
+    SELECT source_id AS "sourceId" FROM broadcast WHERE account_id = ${accountId} AND state IN ${sql.unsafe(OPEN_STATES_SQL)}
     UNION ALL
     SELECT b.source_id FROM block b JOIN campaign c ON c.id = b.campaign_id WHERE c.account_id = ${accountId}`;
   return rows.map((row) => row.sourceId);
@@ -250,7 +253,8 @@ export async function selectQueuedSources(sql: Queryable, accountId: number): Pr
 /** Sources of open broadcasts, newest first. */
 export async function selectOpenSources(sql: Sql, limit: number): Promise<number[]> {
   const rows = await sql<{ sourceId: number }[]>`
-    SELECT source_id AS "sourceId" FROM broadcast WHERE state IN (1, 4) ORDER BY id DESC LIMIT ${limit}`;
+    SELECT source_id AS "sourceId" FROM broadcast WHERE state IN ${sql.unsafe(OPEN_STATES_SQL)}
+    ORDER BY id DESC LIMIT ${limit}`;
   return rows.map((row) => row.sourceId);
 }
 
@@ -266,11 +270,10 @@ export interface Standing {
 /** Whether an account's manual messages may go out now, and when its day ends. */
 export async function selectStanding(sql: Sql, accountId: number, offsetMs: number): Promise<Standing | undefined> {
   const [row] = await sql<Standing[]>`
-    SELECT coalesce(a.paid_until > t0.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS cap,
+    SELECT ${isPaid(sql, offsetMs)} AS paid, t.broadcasts AS feature, t.daily_cap AS cap,
       coalesce(q.used, 0) AS used, (t0.today + 1)::timestamp AT TIME ZONE 'utc' AS midnight
     FROM account a JOIN tariff t ON t.id = a.tariff_id
-    CROSS JOIN LATERAL (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now,
-      ((now() + ${offsetMs}::float8 * interval '1 ms') AT TIME ZONE 'utc')::date AS today) AS t0
+    CROSS JOIN (SELECT ${todayBy(sql, offsetMs)} AS today) AS t0
     LEFT JOIN quota_day q ON q.account_id = a.id AND q.day = t0.today
     WHERE a.id = ${accountId}`;
   return row;
@@ -289,6 +292,6 @@ export async function selectHeldBots(sql: Sql, accountId: number, offsetMs: numb
     SELECT DISTINCT ON (l.bot_id) l.bot_id AS "botId", l.reason, l.message, l.hold_until AS until
     FROM lane l LEFT JOIN bot b ON b.id = l.bot_id
     WHERE (b.account_id = ${accountId} OR l.bot_id = ${ALL_BOTS})
-      AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+      AND ${holdStands(sql, "l", offsetMs)}
     ORDER BY l.bot_id, array_position(${sql.unsafe(HOLD_ORDER_SQL)}, l.reason) LIMIT 100`;
 }

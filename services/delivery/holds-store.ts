@@ -1,7 +1,17 @@
 /** Statements about holds. `lane` has a row for each bot and reason; its moments are Postgres' own. */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import type { SendJob } from "#services/core/ledger/claim.ts";
-import { ALL_BOTS, HoldReason, SendKind, SendState, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import {
+  holdStands,
+  isDue,
+  isQueued,
+  isQueuedOf,
+  isSendable,
+  literal,
+  nowBy,
+} from "#services/core/ledger/predicates.ts";
+import { ALL_BOTS, HoldReason, SendKind, SHARD_COUNT } from "#services/core/ledger/send.ts";
+import { BroadcastState } from "#services/core/ledger/source.ts";
 import { HOLD_ORDER_SQL } from "#services/core/ledger/store.ts";
 import { inTransaction } from "#services/core/ledger/transaction.ts";
 import type { BreakerRule } from "./breaker.ts";
@@ -14,7 +24,7 @@ export async function upsertRateLimit(
 ): Promise<void> {
   await sql`
     INSERT INTO lane AS l (bot_id, hold_until, reason, message)
-    SELECT id, now() + (${offsetMs}::float8 + ${forMs}::float8) * interval '1 ms', ${HoldReason.rateLimited}::smallint, ${message}
+    SELECT id, ${nowBy(sql, offsetMs)} + ${forMs}::float8 * interval '1 ms', ${HoldReason.rateLimited}::smallint, ${message}
     FROM bot WHERE id = ${botId}
     ON CONFLICT (bot_id, reason) DO UPDATE SET hold_until = excluded.hold_until, message = excluded.message,
       since = CASE WHEN l.hold_until > now() THEN l.since ELSE excluded.since END
@@ -78,7 +88,7 @@ export async function selectStanding(sql: Sql, shards: number[], offsetMs: numbe
   return await sql<StandingHold[]>`
     SELECT bot_id AS "botId", reason, coalesce(probe_at <= clock_timestamp(), true) AS due, probes, words FROM lane
     WHERE (bot_id = ${ALL_BOTS} OR bot_id % ${SHARD_COUNT} = ANY(${shards}::bigint[]))
-      AND (hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+      AND ${holdStands(sql, "lane", offsetMs)}
     ORDER BY bot_id LIMIT 10000`;
 }
 
@@ -165,32 +175,34 @@ export async function selectCandidates(
   bots: { botId: number; words: string }[],
   offsetMs: number,
 ): Promise<Map<number, SendJob[]>> {
-  const queued = tx.unsafe(`s.state = ${SendState.queued}`);
-  const due = tx`s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms'`;
+  const queued = isQueued(tx);
+  const due = isDue(tx, offsetMs);
   const untried = tx`NOT EXISTS (SELECT FROM bot_refusal r WHERE r.bot_id = k.bot_id AND r.words = k.words
     AND r.source_id = s.source_id AND r.lead_id = s.lead_id AND r.entry = s.entry)`;
-  const running = tx`b.state = 1 AND s.run = b.run AND (s.due_at IS NULL OR ${due})
-    AND (s.fault_revision < b.revision OR b.accepted_revision >= b.revision)`;
+  const isRunning = tx`b.state = ${literal(tx, BroadcastState.running)}`;
+  const running = tx`${isRunning} AND ${isSendable(tx, "b", offsetMs)}`;
   const rows = await tx<SendJob[]>`
     SELECT c.* FROM unnest(${bots.map((bot) => bot.botId)}::bigint[], ${bots.map((bot) => bot.words)}::text[])
       AS k (bot_id, words)
     CROSS JOIN LATERAL (
       (SELECT s.kind, s.bot_id AS "botId", s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, 1 AS place,
           s.due_at AS moment
-        FROM send s WHERE s.bot_id = k.bot_id AND ${queued} AND s.kind = 2 AND ${due} AND ${untried}
+        FROM send s WHERE s.bot_id = k.bot_id AND ${isQueuedOf(tx, "followUp")} AND ${due} AND ${untried}
         ORDER BY s.due_at LIMIT 2)
       UNION ALL
-      (SELECT h.*, 2, NULL FROM bot JOIN broadcast b ON b.account_id = bot.account_id AND b.state = 1
+      (SELECT h.*, 2, NULL FROM bot JOIN broadcast b ON b.account_id = bot.account_id AND ${isRunning}
         CROSS JOIN LATERAL (
           SELECT s.kind, s.bot_id, s.source_id, s.lead_id, s.entry FROM send s
-          WHERE s.source_id = b.source_id AND s.bot_id = k.bot_id AND ${queued} AND s.kind = 1 AND ${running} AND ${untried}
+          WHERE s.source_id = b.source_id AND s.bot_id = k.bot_id AND s.kind = ${literal(tx, SendKind.broadcast)}
+            AND ${running} AND ${untried}
           ORDER BY s.lead_id LIMIT 1) AS h
         WHERE bot.id = k.bot_id ORDER BY b.id LIMIT 4)
       UNION ALL
       (SELECT s.kind, s.bot_id, s.source_id, s.lead_id, s.entry, 3, r.refused_at
         FROM bot_refusal r JOIN send s ON s.source_id = r.source_id AND s.lead_id = r.lead_id AND s.entry = r.entry
         LEFT JOIN broadcast b ON b.source_id = s.source_id
-        WHERE r.bot_id = k.bot_id AND r.words = k.words AND ${queued} AND ((s.kind = 2 AND ${due}) OR ${running})
+        WHERE r.bot_id = k.bot_id AND r.words = k.words AND ${queued}
+          AND ((s.kind = ${SendKind.followUp} AND ${due}) OR ${running})
         ORDER BY r.refused_at LIMIT 1)) AS c
     ORDER BY c."botId", c.place, c.moment`;
   const jobs = rows.map(({ kind, botId, sourceId, leadId, entry }) => ({ kind, botId, sourceId, leadId, entry }));
@@ -207,15 +219,12 @@ export async function selectWaitingBot(
     SELECT bot.id FROM (
       SELECT b.id, b.account_id FROM bot b WHERE b.id % ${SHARD_COUNT} = ANY(${shards}::bigint[])
         AND NOT EXISTS (SELECT FROM lane l WHERE l.bot_id = b.id AND l.reason <> ${HoldReason.breaker}
-          AND (l.hold_until IS NULL OR l.hold_until > now() + ${offsetMs}::float8 * interval '1 ms'))
+          AND ${holdStands(tx, "l", offsetMs)})
       ORDER BY random()) AS bot
-    WHERE EXISTS (SELECT FROM send s WHERE s.bot_id = bot.id AND s.state = ${tx.unsafe(String(SendState.queued))}
-        AND s.kind = ${tx.unsafe(String(SendKind.followUp))}
-        AND s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms')
-      OR EXISTS (SELECT FROM broadcast b WHERE b.account_id = bot.account_id AND b.state = 1
+    WHERE EXISTS (SELECT FROM send s WHERE s.bot_id = bot.id AND ${isQueuedOf(tx, "followUp")} AND ${isDue(tx, offsetMs)})
+      OR EXISTS (SELECT FROM broadcast b WHERE b.account_id = bot.account_id AND b.state = ${literal(tx, BroadcastState.running)}
         AND EXISTS (SELECT FROM send s WHERE s.source_id = b.source_id AND s.bot_id = bot.id
-          AND s.state = ${tx.unsafe(String(SendState.queued))} AND s.kind = ${tx.unsafe(String(SendKind.broadcast))}
-          AND s.run = b.run))
+          AND ${isQueuedOf(tx, "broadcast")} AND s.run = b.run))
     LIMIT 1`;
   return row?.id;
 }
@@ -241,7 +250,7 @@ export async function selectHolds(sql: Sql | TransactionSql, offsetMs: number, b
   return await sql<HoldRow[]>`
     SELECT bot_id AS "botId", reason, message, since, hold_until AS until, probe_at AS "nextTry", probes AS tries FROM lane
     WHERE (${botId ?? null}::bigint IS NULL OR bot_id = ${botId ?? null}::bigint)
-      AND (hold_until IS NULL OR hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+      AND ${holdStands(sql, "lane", offsetMs)}
     ORDER BY bot_id, array_position(${sql.unsafe(HOLD_ORDER_SQL)}, reason) LIMIT 1000`;
 }
 

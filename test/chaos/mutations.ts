@@ -16,18 +16,15 @@ export interface Mutation {
 }
 
 const LEDGER = ["test/core/ledger"];
-const claimStatement = (condition: string) => `${condition}
-      AND (s.due_at IS NULL OR s.due_at <= now() + \${input.offsetMs}::float8 * interval '1 ms')
-      AND (s.fault_revision < g.revision`;
 
 export const MUTATIONS: Mutation[] = [
   {
     name: "a claim takes rows that are not queued",
     edits: [
       {
-        file: "services/core/ledger/store.ts",
-        search: claimStatement("AND s.state = ${SendState.queued} AND s.run = g.run"),
-        replace: claimStatement("AND s.run = g.run"),
+        file: "services/core/ledger/predicates.ts",
+        search: "sql`s.state = ${literal(sql, SendState.queued)}`",
+        replace: "sql`s.state >= ${literal(sql, SendState.queued)}`",
       },
     ],
     tests: LEDGER,
@@ -36,9 +33,9 @@ export const MUTATIONS: Mutation[] = [
     name: "a claim takes rows of a closed run",
     edits: [
       {
-        file: "services/core/ledger/store.ts",
-        search: claimStatement("AND s.state = ${SendState.queued} AND s.run = g.run"),
-        replace: claimStatement("AND s.state = ${SendState.queued}"),
+        file: "services/core/ledger/predicates.ts",
+        search: 's.run = ${of("run")} AND ',
+        replace: "",
       },
     ],
     tests: LEDGER,

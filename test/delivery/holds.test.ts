@@ -60,8 +60,13 @@ describe("Holds", () => {
     await using world = await setup({
       wrap: (sql) =>
         new Proxy(sql, {
-          apply: (target, self, args) =>
-            away ? Promise.reject(new Error("Postgres is away.")) : Reflect.apply(target, self, args),
+          apply: (target, self, args) => {
+            if (!away) return Reflect.apply(target, self, args);
+            const refused = Promise.reject(new Error("Postgres is away."));
+            // A part of a statement is never awaited.
+            refused.catch(() => undefined);
+            return refused;
+          },
         }),
     });
     world.holds.rateLimited(world.botId, 30);

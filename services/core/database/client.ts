@@ -14,7 +14,7 @@ export type Sql = postgres.Sql<{ bigint: number }>;
 /** A transaction on `Sql`. */
 export type TransactionSql = postgres.TransactionSql<{ bigint: number }>;
 /** What either of them runs. */
-export type Queryable = Sql | TransactionSql;
+export type Queryable = postgres.ISql<{ bigint: number }>;
 /** A part of a statement, made by a client's template and run as part of another one. */
 export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 /** Drizzle's query builder over the same database. */

@@ -5,6 +5,7 @@
 import type { Interceptor, UnaryRequest } from "@connectrpc/connect";
 import type postgres from "postgres";
 import { type DatabaseClock, databaseClock } from "#services/core/ledger/database-clock.ts";
+import { isPaid } from "#services/core/ledger/predicates.ts";
 import { DomainError, ErrorReason, notYours } from "#services/platform/domain-error.ts";
 import { rpcName } from "#services/platform/rpc/errors.ts";
 
@@ -35,7 +36,7 @@ export async function loadEntitlement(
 ): Promise<Entitlement | undefined> {
   const [row] = await sql<Entitlement[]>`
     SELECT a.id AS "accountId", t.broadcasts, t.daily_cap AS "dailyCap", a.telegram_chat_id AS "telegramChatId",
-      coalesce(a.paid_until > now() + ${offsetMs}::float8 * interval '1 ms', false) AS paid
+      ${isPaid(sql, offsetMs)} AS paid
     FROM account a JOIN tariff t ON t.id = a.tariff_id
     WHERE a.id = ${accountId}`;
   return row;

@@ -16,6 +16,7 @@ import { CounterDeltas } from "./counters.ts";
 import { type DatabaseClock, databaseClock } from "./database-clock.ts";
 import { passGates } from "./gate.ts";
 import { HoldReason, type SendKey, SendKind, SendReason, SendState, shardOf } from "./send.ts";
+import { BlockState, BroadcastState } from "./source.ts";
 import type { BotRow, ClaimedRow, SourceRow } from "./store.ts";
 import * as store from "./store.ts";
 import { inTransaction } from "./transaction.ts";
@@ -187,15 +188,15 @@ function sourceOfKind(gates: Gates, job: SendJob): SourceRow | undefined {
 }
 
 function judgeBroadcast(source: SourceRow): Verdict {
-  if (source.state === 4) return { verdict: "wait", reason: "paused" };
-  if (source.state !== 1) return { verdict: "stale" };
+  if (source.state === BroadcastState.paused) return { verdict: "wait", reason: "paused" };
+  if (source.state !== BroadcastState.running) return { verdict: "stale" };
   if (!source.paid || !source.feature) return { verdict: "wait", reason: "entitlement" };
   return { verdict: "admit" };
 }
 
 function judgeBlock(source: SourceRow): Verdict {
-  if (source.state === 0) return { verdict: "drop", reason: SendReason.blockOff };
-  if (source.state === 2) return { verdict: "drop", reason: SendReason.campaignNotLive };
+  if (source.state === BlockState.off) return { verdict: "drop", reason: SendReason.blockOff };
+  if (source.state === BlockState.campaignNotLive) return { verdict: "drop", reason: SendReason.campaignNotLive };
   if (!source.paid || !source.feature) return { verdict: "drop", reason: SendReason.entitlement };
   return { verdict: "admit" };
 }

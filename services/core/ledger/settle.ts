@@ -14,6 +14,7 @@ import { type DatabaseClock, databaseClock } from "./database-clock.ts";
 import { type StreakChange, Streaks, type Suspicion, suspicionOf } from "./fault-streak.ts";
 import { type Refusal, recordRefusals } from "./reachability.ts";
 import { SendKind, SendReason, SendState } from "./send.ts";
+import { isOpen } from "./source.ts";
 import * as store from "./store.ts";
 import { inTransaction } from "./transaction.ts";
 
@@ -138,7 +139,7 @@ function isExcusedBy(runs: Runs, { ticket }: Settlement, { key }: Suspicion): bo
 }
 
 function openRunsOf(runs: Runs): Map<number, number> {
-  const open = [...runs].filter(([, { state }]) => state === 1 || state === 4);
+  const open = [...runs].filter(([, { state }]) => isOpen(state));
   return new Map(open.map(([sourceId, { run }]) => [sourceId, run]));
 }
 
@@ -244,7 +245,7 @@ function bodyFaultRow(
 
 function openRun(runs: Runs, sourceId: number): { run: number } | undefined {
   const current = runs.get(sourceId);
-  return current && (current.state === 1 || current.state === 4) ? current : undefined;
+  return current && isOpen(current.state) ? current : undefined;
 }
 
 /** What was reserved for a send that was not made goes back to the day that it was taken from. */

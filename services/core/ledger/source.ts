@@ -15,6 +15,10 @@ export function isOpen(state: BroadcastState): boolean {
 /** `isOpen` as a list in SQL; literal, as the index broadcast_open asks for. */
 export const OPEN_STATES_SQL = `(${BroadcastState.running}, ${BroadcastState.paused})`;
 
+/** A block's, with its campaign's. Not stored: it is read from both. */
+export const BlockState = { off: 0, on: 1, campaignNotLive: 2 } as const;
+export type BlockState = (typeof BlockState)[keyof typeof BlockState];
+
 /** The numbers of CampaignState in the protobuf. */
 export const CampaignState = { live: 1, paused: 2, deleted: 3 } as const;
 export type CampaignState = (typeof CampaignState)[keyof typeof CampaignState];

@@ -1,7 +1,9 @@
 /** The ledger's statements, one function each. Transactions and their order of locks are in claim.ts and settle.ts. */
 import type { TransactionSql } from "#services/core/database/client.ts";
 import { column } from "./column.ts";
+import { holdStands, isPaid, isQueued, isSendable, isTime, mayBeMessaged, nowBy, todayBy } from "./predicates.ts";
 import { ALL_BOTS, HOLD_ORDER, type HoldReason, SendKind, SendReason, SendState } from "./send.ts";
+import { BlockState, type BroadcastState, CampaignState } from "./source.ts";
 import { CURRENT_TIMELINE } from "./timeline.ts";
 
 /** A body as it was stored: parsed at save, with macros still in it. */
@@ -64,14 +66,13 @@ export async function selectBroadcastSources(
   return await tx<SourceRow[]>`
     SELECT b.source_id AS "sourceId", b.account_id AS "accountId", b.id AS "ownerId", b.state, b.run, b.revision,
       b.accepted_revision AS "acceptedRevision", -1 AS status, b.parsed, b.media, b.media_type AS "mediaType", b.button,
-      b.link, coalesce(a.paid_until > n.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
-      (n.now AT TIME ZONE 'utc')::date::text AS today
+      b.link, ${isPaid(tx, offsetMs)} AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
+      ${todayBy(tx, offsetMs)}::text AS today
     FROM broadcast b JOIN account a ON a.id = b.account_id JOIN tariff t ON t.id = a.tariff_id
-    CROSS JOIN (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now) AS n
     WHERE b.source_id = ANY(${sourceIds}::bigint[])`;
 }
 
-/** `state` is 1 for a block that is on in a live campaign; otherwise 0 (off) or 2 (campaign not live). */
+/** `state` is a BlockState. */
 export async function lockBlockSources(
   tx: TransactionSql,
   sourceIds: number[],
@@ -80,12 +81,13 @@ export async function lockBlockSources(
   if (sourceIds.length === 0) return [];
   return await tx<SourceRow[]>`
     SELECT b.source_id AS "sourceId", c.account_id AS "accountId", c.id AS "ownerId",
-      CASE WHEN c.state <> 1 THEN 2 WHEN b.on THEN 1 ELSE 0 END AS state, 0 AS run, b.revision,
+      CASE WHEN c.state <> ${CampaignState.live} THEN ${BlockState.campaignNotLive}::int
+        WHEN b.on THEN ${BlockState.on}::int ELSE ${BlockState.off}::int END AS state, 0 AS run, b.revision,
       b.revision AS "acceptedRevision", b.status, b.parsed, b.media, b.media_type AS "mediaType", b.button, b.link,
-      coalesce(a.paid_until > n.now, false) AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
-      (n.now AT TIME ZONE 'utc')::date::text AS today
+      ${isPaid(tx, offsetMs)} AS paid, t.broadcasts AS feature, t.daily_cap AS "dailyCap",
+      ${todayBy(tx, offsetMs)}::text AS today
     FROM block b JOIN campaign c ON c.id = b.campaign_id JOIN account a ON a.id = c.account_id
-    JOIN tariff t ON t.id = a.tariff_id CROSS JOIN (SELECT now() + ${offsetMs}::float8 * interval '1 ms' AS now) AS n
+    JOIN tariff t ON t.id = a.tariff_id
     WHERE b.source_id = ANY(${sourceIds}::bigint[])
     ORDER BY b.source_id FOR SHARE OF b SKIP LOCKED`;
 }
@@ -113,7 +115,7 @@ export async function selectBots(tx: TransactionSql, botIds: number[], offsetMs:
       coalesce(l.reason, 0) AS "holdReason", coalesce(l.message, '') AS "holdMessage", l.hold_until AS "holdUntil"
     FROM bot b LEFT JOIN LATERAL (
       SELECT h.* FROM lane h WHERE h.bot_id IN (${ALL_BOTS}, b.id)
-        AND (h.hold_until IS NULL OR h.hold_until > now() + ${offsetMs}::float8 * interval '1 ms')
+        AND ${holdStands(tx, "h", offsetMs)}
       ORDER BY array_position(${tx.unsafe(HOLD_ORDER_SQL)}, h.reason) LIMIT 1) AS l ON true
     WHERE b.id = ANY(${botIds}::bigint[])`;
 }
@@ -212,11 +214,7 @@ export async function updateToSending(tx: TransactionSql, input: ClaimInput): Pr
     JOIN lead l ON l.id = k.lead_id
     JOIN campaign c ON c.id = l.campaign_id
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
-      AND s.state = ${SendState.queued} AND s.run = g.run
-      AND (s.due_at IS NULL OR s.due_at <= now() + ${input.offsetMs}::float8 * interval '1 ms')
-      AND (s.fault_revision < g.revision OR g.accepted_revision >= g.revision)
-      AND l.unreachable = 0 AND NOT l.opted_out AND c.state <> 3
-      AND (g.status < 0 OR (l.entry = s.entry AND l.status = g.status))
+      AND ${isSendable(tx, "g", input.offsetMs)} AND ${mayBeMessaged(tx)}
     RETURNING s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, s.bot_id AS "botId", s.attempts,
       l.chat_id AS "chatId", l.status, l.click, l.user_name AS "userName", l.subscriber, l.username,
       c.id AS "campaignId", c.code AS "campaignCode"`;
@@ -238,7 +236,7 @@ export async function updateToDropped(tx: TransactionSql, input: ClaimInput): Pr
       WHEN l.id IS NULL THEN ${SendReason.leadDeleted}::smallint
       WHEN l.opted_out THEN ${SendReason.optedOut}::smallint
       WHEN l.unreachable <> 0 THEN ${SendReason.unreachable}::smallint
-      WHEN c.state = 3 THEN ${SendReason.campaignNotLive}::smallint
+      WHEN c.state = ${CampaignState.deleted} THEN ${SendReason.campaignNotLive}::smallint
       ELSE ${SendReason.statusChanged}::smallint END
     FROM unnest(${column(jobs, "sourceId")}::text::bigint[], ${column(jobs, "leadId")}::text::bigint[],
       ${column(jobs, "entry")}::text::int[], ${column(jobs, "botId")}::text::bigint[])
@@ -249,10 +247,7 @@ export async function updateToDropped(tx: TransactionSql, input: ClaimInput): Pr
     LEFT JOIN lead l ON l.id = k.lead_id
     LEFT JOIN campaign c ON c.id = l.campaign_id
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
-      AND s.state = ${SendState.queued} AND s.run = g.run
-      AND (s.due_at IS NULL OR s.due_at <= now() + ${input.offsetMs}::float8 * interval '1 ms')
-      AND (l.id IS NULL OR l.opted_out OR l.unreachable <> 0 OR c.state = 3
-        OR (g.status >= 0 AND (l.entry <> s.entry OR l.status <> g.status)))
+      AND ${isQueued(tx)} AND s.run = g.run AND ${isTime(tx, input.offsetMs)} AND ${mayBeMessaged(tx)} IS NOT TRUE
     RETURNING s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, s.bot_id AS "botId", s.reason`;
 }
 
@@ -272,8 +267,7 @@ export async function updateSourceToDropped(
       ${column(jobs, "reason")}::text::smallint[])
       AS k (source_id, lead_id, entry, bot_id, reason)
     WHERE s.source_id = k.source_id AND s.lead_id = k.lead_id AND s.entry = k.entry AND s.bot_id = k.bot_id
-      AND s.state = ${SendState.queued}
-      AND (s.due_at IS NULL OR s.due_at <= now() + ${offsetMs}::float8 * interval '1 ms')
+      AND ${isQueued(tx)} AND ${isTime(tx, offsetMs)}
     RETURNING s.source_id AS "sourceId", s.lead_id AS "leadId", s.entry, s.bot_id AS "botId", s.reason`;
 }
 
@@ -312,7 +306,7 @@ export async function updateToSettled(tx: TransactionSql, rows: SettleRow[], off
   return await tx<SettledRow[]>`
     UPDATE send s SET state = k.state, reason = k.reason, message_id = k.message_id,
       run = coalesce(k.run, s.run), fault_revision = coalesce(k.fault_revision, s.fault_revision),
-      due_at = now() + (${offsetMs}::float8 + k.retry_after_ms) * interval '1 ms',
+      due_at = ${nowBy(tx, offsetMs)} + k.retry_after_ms * interval '1 ms',
       settled_at = CASE WHEN k.state = ${SendState.queued} THEN NULL ELSE clock_timestamp() END
     FROM unnest(${column(rows, "sourceId")}::text::bigint[], ${column(rows, "leadId")}::text::bigint[],
       ${column(rows, "entry")}::text::int[], ${column(rows, "token")}::text::bigint[],
@@ -329,7 +323,7 @@ export async function updateToSettled(tx: TransactionSql, rows: SettleRow[], off
 /** What settle needs to know of a broadcast. */
 export interface RunRow {
   sourceId: number;
-  state: number;
+  state: BroadcastState;
   run: number;
   revision: number;
   acceptedRevision: number;
