@@ -1,6 +1,6 @@
 /**
- * Doubt: after a restore from a backup it cannot be known whether what is queued was sent, so it becomes `unconfirmed`. When an
- * operator accepts the restore; see services/delivery/restore.ts.
+ * Doubt: after a restore from a backup it cannot be known whether what is queued was sent, so it becomes
+ * `unconfirmed`. When an operator accepts the restore; see services/delivery/restore.ts.
  */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { CounterDeltas } from "./counters.ts";

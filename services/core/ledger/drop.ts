@@ -1,6 +1,6 @@
 /**
- * Drop: a Cancel drops a million leads at once, because it touches none of their rows. A queued row of a closed run counts as
- * dropped; a top-up takes it back. What a claim drops, row by row, is in claim.ts.
+ * Drop: a Cancel drops a million leads at once, because it touches none of their rows. A queued row of a closed run
+ * counts as dropped; a top-up takes it back. What a claim drops, row by row, is in claim.ts.
  */
 import type { TransactionSql } from "#services/core/database/client.ts";
 import { CounterDeltas, readCounters } from "./counters.ts";

@@ -1,4 +1,6 @@
-/** Enqueue: a Start puts an audience into the queue of a run, and what waits for another body goes on after a Resume. */
+/**
+ * Enqueue: a Start puts an audience into the queue of a run, and what waits for another body goes on after a Resume.
+ */
 import type { Fragment, Queryable, Sql, TransactionSql } from "#services/core/database/client.ts";
 import { CounterDeltas, type Enqueued, readCounters } from "./counters.ts";
 import { SendKind, SendState } from "./send.ts";

@@ -1,6 +1,6 @@
 /**
- * Erase: what the ledger says of a person goes. Sends keep the bare id and their state, so that counters keep their totals; what
- * waits is dropped, and what is on the wire stays: its owner settles it.
+ * Erase: what the ledger says of a person goes. Sends keep the bare id and their state, so that counters keep their
+ * totals; what waits is dropped, and what is on the wire stays: its owner settles it.
  */
 import type { TransactionSql } from "#services/core/database/client.ts";
 import { CounterDeltas } from "./counters.ts";

@@ -1,7 +1,7 @@
 /**
- * Conditions that several statements must agree on, each as one fragment of SQL. A fragment names the tables it looks at by fixed
- * aliases: `s` for send, `a` for account, `l` for lead, `c` for campaign. States and kinds are literals: a plan that is made for
- * any state cannot use an index of some.
+ * Conditions that several statements must agree on, each as one fragment of SQL. A fragment names the tables it looks
+ * at by fixed aliases: `s` for send, `a` for account, `l` for lead, `c` for campaign. States and kinds are literals:
+ * a plan that is made for any state cannot use an index of some.
  */
 import type { Fragment, Queryable } from "#services/core/database/client.ts";
 import { SendKind, SendState } from "./send.ts";

@@ -1,4 +1,7 @@
-/** Prune: rows that no promise needs any more are deleted, a bounded batch in each transaction, and never one that is on the wire. */
+/**
+ * Prune: rows that no promise needs any more are deleted, a bounded batch in each transaction, and never one that is
+ * on the wire.
+ */
 import type { Sql, TransactionSql } from "#services/core/database/client.ts";
 import { CounterDeltas } from "./counters.ts";
 import { SendKind, SendState } from "./send.ts";

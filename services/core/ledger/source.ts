@@ -1,6 +1,6 @@
 /**
- * What decides about the sends of a source, as it is stored: a broadcast's state, and that of a follow-up's campaign. The rules
- * of both lives are their services' (broadcast.ts, campaign.ts).
+ * What decides about the sends of a source, as it is stored: a broadcast's state, and that of a follow-up's campaign.
+ * The rules of both lives are their services' (broadcast.ts, campaign.ts).
  */
 
 /** The numbers are those of the REST reference. */
