@@ -12,15 +12,16 @@
  *    │ │ │     that it was not      │ │        settle, rescue, doubt: it cannot be known
  *    │ │ │     accepted             │ └────────────────────────────────► unconfirmed
  *    │ │ │                          │ settle: the same, its run closed     ▲      │
- *    │ └─│── drop, erase ► dropped ◄┘                                      │      └ settle: late proof ► sent, failed,
- *    └───│── doubt ────────────────────────────────────────────────────────┘                          queued, dropped
+ *    │ └─│── drop, erase ► dropped ◄┘                                      │      └ settle: late proof
+ *    └───│── doubt ────────────────────────────────────────────────────────┘
  *        └── enqueue (top-up) from failed and dropped, takeBack from failed
  * ```
  *
  * - A top-up takes `failed` and `dropped` back to `queued`, never `sending`, `sent` or `unconfirmed`. It also moves a queued
  *   row of a closed run, which counts as dropped, into the run that it opens.
  * - A settle that finds the bot at fault takes back the leads that had failed for it (fault-streak.ts).
- * - Late proof comes from the claim that went silent: a row that a restore made doubtful has no claim, so it has none.
+ * - Late proof makes it `sent`, `failed`, `queued` or `dropped`. It comes from the claim that went silent: a row that a
+ *   restore made doubtful has no claim, so it has none.
  * - Prune deletes rows that no promise needs any more, and never one that is `sending`.
  *
  * Invariants, each held by the statement named:
