@@ -70,7 +70,14 @@ function explaining(sql: Sql): { tx: TransactionSql; lines: () => string[] } {
     latest = rows.map((row) => row["QUERY PLAN"]);
     return [];
   };
-  const proxy = new Proxy(sql, { apply: (_, __, [strings, ...values]) => explain(strings, values as never[]) });
+  // Part of another statement until somebody waits for it: only then it is a statement of its own.
+  const lazily = (strings: TemplateStringsArray, values: never[]) =>
+    Object.assign(sql(strings, ...values), {
+      // biome-ignore lint/suspicious/noThenProperty: the client's own queries are lazy in the same way.
+      then: (done: (rows: never[]) => void, failed: (error: unknown) => void) =>
+        explain(strings, values).then(done, failed),
+    });
+  const proxy = new Proxy(sql, { apply: (_, __, [strings, ...values]) => lazily(strings, values as never[]) });
   return { tx: proxy as unknown as TransactionSql, lines: () => latest };
 }
 

@@ -92,6 +92,8 @@ describe.skipIf(withoutCurl)("the curl examples", () => {
       await tryDocument("README.md", system);
       const [broadcast] = await system.sql`SELECT state, name, statuses, total FROM broadcast`;
       expect(broadcast).toMatchObject({ state: 4, name: "Hello", statuses: 31, total: 5_000 });
+      // The pause may come before the first message.
+      await system.broadcast.resumeBroadcast({ accountId: 1n, broadcastId: 1n });
       const messages = await eventually(async () => {
         const found = await system.sandbox.messages({ limit: 1_000 });
         return found.length > 0 && found;
